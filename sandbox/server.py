@@ -1,0 +1,347 @@
+"""The documented endpoints over real HTTP.
+
+Belongs here: routes, tokens, the rate limit, and playing faults on the socket.
+Does not: the data (`store.py`), the fault script (`faults.py`).
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from sandbox.faults import Change, Drip, Drop, Fault, Html, Status, Truncate
+from sandbox.people import CRM_FIELDS, invent_cases
+from sandbox.store import Order, Store
+
+BASE_PATH = "/engine/api"
+CLIENT_ID = "sandbox"
+CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - the sandbox's only account, printed at its start
+LINK_BASE = "http://willsuite-v2.test/engine/api/cases"
+"""As the vendor's example has it: http, another host, and only `page` in the query (Q22)."""
+WINDOW_SECONDS = 60.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How this WillSuite behaves; the defaults are what the documents suggest."""
+
+    cases: int = 1600
+    seed: int = 1
+    latency_ms: float = 0.0
+    requests_per_minute: int | None = None
+    token_seconds: float = 31_536_000
+    max_per_page: int = 100
+    words_as_flags: bool = False
+    order: Order = "id"
+
+
+class Refusal(Exception):
+    """An answer in Laravel's error shape (facts.md 1.1, inferred)."""
+
+    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
+        super().__init__(status)
+        self.status, self.body, self.headers = status, body, headers
+
+    def response(self) -> web.Response:
+        """The refusal as it goes out."""
+        return web.json_response(self.body, status=self.status, headers=self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as it arrived; kept so that tests can count."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    host: str
+
+
+@dataclass
+class Sandbox:
+    """One account: its data, its tokens, its fault script and the requests it has seen."""
+
+    options: Options = field(default_factory=Options)
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[Seen] = field(default_factory=list)
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self.store = Store(
+            invent_cases(
+                self.options.cases, self.options.seed, words_as_flags=self.options.words_as_flags
+            ),
+            order=self.options.order,
+        )
+        self.tokens: dict[str, float] = {}
+        self._window_started = 0.0
+        self._window_used = 0
+
+    def app(self) -> web.Application:
+        """The whole API as an aiohttp application."""
+        app = web.Application(middlewares=[self._front])
+        add = app.router.add_route
+        for slash in ("", "/"):  # the vendor prints both; only these two paths have one
+            add("POST", f"{BASE_PATH}/oauth/token{slash}", self._token)
+            add("GET", f"{BASE_PATH}/cases{slash}", self._list_cases)
+        add("GET", f"{BASE_PATH}/cases/{{case_id}}", self._get_case)
+        add("GET", f"{BASE_PATH}/crm-fields", self._crm_fields)
+        return app
+
+    # -- what every request meets ------------------------------------------------------------
+
+    @web.middleware
+    async def _front(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        path = request.path.removeprefix(BASE_PATH)
+        self.requests.append(Seen(request.method, path, dict(request.query), request.host))
+        if self.options.latency_ms:
+            await asyncio.sleep(self.options.latency_ms / 1000)
+        page = request.query.get("page")
+        fault = next((f for f in self.faults if f.matches(request.method, path, page)), None)
+        if fault is None:
+            return await self._guarded(request, handler)
+        if isinstance(fault.action, Change):
+            fault.action.apply(self.store)
+            return await self._guarded(request, handler)
+        return await self._play(fault, request, handler)
+
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if handler != self._token:
+                self._check_token(request)
+            if request.content_type != "application/json":
+                raise _refusal(400, "The Content-Type header must be application/json.")
+            headers = self._rate_limit() if handler != self._token else {}
+            response = await handler(request)
+        except Refusal as refusal:
+            return refusal.response()
+        except web.HTTPException as unrouted:
+            return _refusal(unrouted.status, unrouted.reason).response()
+        response.headers.update(headers)
+        return response
+
+    def _check_token(self, request: web.Request) -> None:
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if kind != "Bearer" or self.tokens.get(token, 0.0) < time.monotonic():
+            raise _refusal(401, "Unauthenticated.")
+
+    def _rate_limit(self) -> dict[str, str]:
+        """Laravel's fixed window: counts from the first request, then refuses to the end."""
+        limit = self.options.requests_per_minute
+        if limit is None:
+            return {}
+        now = time.monotonic()
+        if now - self._window_started >= WINDOW_SECONDS:
+            self._window_started, self._window_used = now, 0
+        self._window_used += 1
+        headers = {
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(max(0, limit - self._window_used)),
+        }
+        if self._window_used > limit:
+            left = WINDOW_SECONDS - (now - self._window_started)
+            headers["Retry-After"] = str(int(left) + 1)
+            headers["X-RateLimit-Reset"] = str(int(time.time() + left) + 1)
+            raise _refusal(429, "Too Many Attempts.", headers)
+        return headers
+
+    async def _play(
+        self, fault: Fault, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        action = fault.action
+        if isinstance(action, Status):
+            kind = "application/json" if action.body.startswith("{") else "text/html"
+            return web.Response(
+                status=action.status, headers=action.headers, text=action.body, content_type=kind
+            )
+        if isinstance(action, Html):
+            page = "<!doctype html><title>Log in</title><p>Please log in.</p>"
+            return web.Response(text=page, content_type="text/html")
+        if isinstance(action, Drop):
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        real = await self._guarded(request, handler)
+        assert isinstance(real, web.Response)
+        assert isinstance(real.body, bytes)
+        assert isinstance(action, Truncate | Drip)
+        return await _send_slowly_or_partly(request, real.body, action)
+
+    # -- the endpoints -----------------------------------------------------------------------
+
+    async def _token(self, request: web.Request) -> web.Response:
+        try:
+            body = await request.json()
+        except ValueError:
+            body = {}
+        if body.get("grant_type") != "client_credentials":
+            raise _oauth_refusal(400, "unsupported_grant_type")
+        if (body.get("client_id"), body.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
+            raise _oauth_refusal(401, "invalid_client")
+        token = secrets.token_urlsafe(32)
+        self.tokens[token] = time.monotonic() + self.options.token_seconds
+        return web.json_response(
+            {
+                "token_type": "Bearer",
+                "expires_in": int(self.options.token_seconds),
+                "access_token": token,
+            }
+        )
+
+    async def _list_cases(self, request: web.Request) -> web.Response:
+        page = _whole_number(request, "page", 1)
+        per_page = min(_whole_number(request, "perPage", 10), self.options.max_per_page)
+        ids = self.store.listing(
+            ref=request.query.get("ref"),
+            postcode=request.query.get("postcode"),
+            updated_after=_moment(request, "updatedAfter"),
+        )
+        start = (page - 1) * per_page
+        shown = ids[start : start + per_page]
+        around = _paginator(page, per_page, len(ids), len(shown))
+        cases = b",".join(self.store.rendered(case_id) for case_id in shown)
+        body = b'{"data":[' + cases + b"]," + json.dumps(around).encode()[1:]
+        return web.Response(body=body, content_type="application/json")
+
+    async def _get_case(self, request: web.Request) -> web.Response:
+        case_id = request.match_info["case_id"]
+        if case_id not in self.store:
+            raise _refusal(404, f"No query results for model [CustomerCase] {case_id}")
+        return web.Response(body=self.store.rendered(case_id), content_type="application/json")
+
+    async def _crm_fields(self, _request: web.Request) -> web.Response:
+        return web.json_response(CRM_FIELDS)
+
+
+@contextlib.contextmanager
+def running(sandbox: Sandbox, *, port: int = 0) -> Iterator[Sandbox]:
+    """Serve `sandbox` on a loopback port from a thread; `sandbox.url` is the API's base URL."""
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(sandbox.app(), access_log=None, shutdown_timeout=0)
+
+    async def start() -> int:
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        return int(runner.addresses[0][1])
+
+    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
+    thread.start()
+    try:
+        bound = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        sandbox.url = f"http://127.0.0.1:{bound}{BASE_PATH}"
+        yield sandbox
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+async def _send_slowly_or_partly(
+    request: web.Request, body: bytes, action: Truncate | Drip
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    if isinstance(action, Drip) or action.announced:
+        response.content_length = len(body)
+    else:
+        response.force_close()
+    await response.prepare(request)
+    if isinstance(action, Truncate):
+        await response.write(body[: int(len(body) * action.share)])
+        assert request.transport is not None
+        request.transport.close()
+        return response
+    for start in range(0, len(body), 10):
+        await response.write(body[start : start + 10])
+        await asyncio.sleep(10 / action.bytes_per_second)
+    return response
+
+
+def _refusal(
+    status: int, message: str, headers: dict[str, str] | None = None, **more: Any
+) -> Refusal:
+    return Refusal(status, {"message": message, **more}, headers or {})
+
+
+def _oauth_refusal(status: int, code: str) -> Refusal:
+    return _refusal(status, "The request was refused.", error=code, error_description=code)
+
+
+def _invalid(name: str, text: str) -> Refusal:
+    return _refusal(400, "The given data was invalid.", errors={name: [text]})
+
+
+def _whole_number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name, str(default))
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise _invalid(name, f"The {name} must be a whole number of at least 1.")
+    return int(text)
+
+
+def _moment(request: web.Request, name: str) -> datetime | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:
+        raise _invalid(name, f"The {name} does not match the format Y-m-d H:i:s.") from None
+
+
+def _paginator(page: int, per_page: int, total: int, shown: int) -> dict[str, Any]:
+    """Laravel's length-aware paginator without its data."""
+    last = max(1, -(-total // per_page))
+    first_row = (page - 1) * per_page + 1
+    return {
+        "current_page": page,
+        "first_page_url": _link(1),
+        "from": first_row if shown else None,
+        "last_page": last,
+        "last_page_url": _link(last),
+        "links": _links(page, last),
+        "next_page_url": _link(page + 1) if page < last else None,
+        "path": LINK_BASE,
+        "per_page": per_page,
+        "prev_page_url": _link(page - 1) if page > 1 else None,
+        "to": first_row + shown - 1 if shown else None,
+        "total": total,
+    }
+
+
+def _link(page: int) -> str:
+    return f"{LINK_BASE}?page={page}"
+
+
+def _links(page: int, last: int) -> list[dict[str, Any]]:
+    """The buttons of Laravel's pager: both ends, the neighbours, and dots between."""
+    if last < 14:
+        numbers: set[int] = set(range(1, last + 1))
+    elif page <= 7:
+        numbers = {*range(1, 11), last - 1, last}
+    elif page > last - 7:
+        numbers = {1, 2, *range(last - 9, last + 1)}
+    else:
+        numbers = {1, 2, *range(page - 3, page + 4), last - 1, last}
+    buttons: list[dict[str, Any]] = [
+        {"url": _link(page - 1) if page > 1 else None, "label": "&laquo; Previous", "active": False}
+    ]
+    before = 0
+    for number in sorted(numbers):
+        if number > before + 1:
+            buttons.append({"url": None, "label": "...", "active": False})
+        buttons.append({"url": _link(number), "label": str(number), "active": number == page})
+        before = number
+    following = _link(page + 1) if page < last else None
+    buttons.append({"url": following, "label": "Next &raquo;", "active": False})
+    return buttons

@@ -1,0 +1,102 @@
+"""The sandbox's state: cases in the server's order, and when each was last touched.
+
+Belongs here: what a database would do. Does not: HTTP, tokens, faults.
+"""
+
+import bisect
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+Order = Literal["id", "newest", "oldest"]
+"""By id, or by the time of the last change; the vendor documents no order."""
+
+
+class Store:
+    """All cases of the account; every change stamps the case with the time of the change."""
+
+    def __init__(self, cases: Iterable[dict[str, Any]], *, order: Order = "id") -> None:
+        self.order = order
+        self._cases: dict[str, dict[str, Any]] = {case["id"]: case for case in cases}
+        self._ids = sorted(self._cases)
+        self._rendered: dict[str, bytes] = {}
+        # the account has a history: nothing changed in the last two days
+        start = datetime.now(UTC) - timedelta(days=1000)
+        step = timedelta(days=998) / max(1, len(self._ids))
+        self._updated_at = {
+            case_id: (start + step * number).replace(microsecond=0)
+            for number, case_id in enumerate(self._cases)
+        }
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def __contains__(self, case_id: str) -> bool:
+        return case_id in self._cases
+
+    @property
+    def ids(self) -> list[str]:
+        """All case ids, sorted."""
+        return list(self._ids)
+
+    def case(self, case_id: str) -> dict[str, Any] | None:
+        """The case as it would be sent, or None."""
+        return self._cases.get(case_id)
+
+    def put(self, case: dict[str, Any]) -> None:
+        """Insert or replace a case, now."""
+        if case["id"] not in self._cases:
+            bisect.insort(self._ids, case["id"])
+        self._cases[case["id"]] = case
+        self._touch(case["id"])
+
+    def change(self, case_id: str, **fields: Any) -> None:
+        """Set fields of a case, now."""
+        self._cases[case_id] = {**self._cases[case_id], **fields}
+        self._touch(case_id)
+
+    def delete(self, case_id: str) -> None:
+        """Take a case out, as a person can on the vendor's screens."""
+        del self._cases[case_id], self._updated_at[case_id]
+        self._rendered.pop(case_id, None)
+        self._ids.remove(case_id)
+
+    def listing(
+        self,
+        *,
+        ref: str | None = None,
+        postcode: str | None = None,
+        updated_after: datetime | None = None,
+    ) -> list[str]:
+        """Ids of the matching cases in the server's order."""
+        ids = self._ids
+        if ref is not None:
+            ids = [key for key in ids if (self._cases[key]["ref"] or "").lower() == ref.lower()]
+        if postcode is not None:
+            ids = [key for key in ids if self._has_postcode(key, postcode)]
+        if updated_after is not None:
+            ids = [key for key in ids if self._updated_at[key] >= updated_after]
+        if self.order != "id":
+            ids = sorted(ids, key=lambda key: self._updated_at[key], reverse=self.order == "newest")
+        return ids
+
+    def rendered(self, case_id: str) -> bytes:
+        """The case as JSON; an empty meta is an empty list, as PHP has it (Q5)."""
+        body = self._rendered.get(case_id)
+        if body is None:
+            case = self._cases[case_id]
+            body = json.dumps(case | {"meta": case["meta"] or []}).encode()
+            self._rendered[case_id] = body
+        return body
+
+    def _touch(self, case_id: str) -> None:
+        self._rendered.pop(case_id, None)
+        self._updated_at[case_id] = datetime.now(UTC).replace(microsecond=0)
+
+    def _has_postcode(self, case_id: str, postcode: str) -> bool:
+        wanted = postcode.replace(" ", "").lower()
+        return any(
+            (customer["postcode"] or "").replace(" ", "").lower() == wanted
+            for customer in self._cases[case_id]["customers"]
+        )

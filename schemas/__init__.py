@@ -1,0 +1,1 @@
+"""What a file or a table must look like: columns, types, rules. No Prefect, no HTTP."""

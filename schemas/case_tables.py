@@ -1,0 +1,231 @@
+"""The three tables of an export, and the way from records to them.
+
+Belongs here: Arrow schemas (the one list of columns), records to Arrow, nested to flat, and the
+pandera check before anything is published. Does not: reading or writing files.
+
+Columns are the vendor's fields under their wire names, with these decisions:
+
+- texts are stored exactly as sent; an empty text stays an empty text, null stays null;
+- `date_of_birth` is text too: the vendor never shows one in an answer, so its format is unknown,
+  and a day guessed wrong in a will is worse than a text;
+- `is_active` and `is_deceased` are booleans, whether 0/1, "0"/"1" or true/false came; null where
+  the field was missing or unreadable;
+- `customers.case_id` is the id of the case the customer came in, `case_meta.value` is text.
+
+The schemas are constants: a table without rows, or a column without values, has the same types.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pandera.pandas as pandera
+import pyarrow as pa
+import pyarrow.compute as pc
+
+SCHEMA_VERSION = "1"
+
+_METADATA = {"willsuite_schema_version": SCHEMA_VERSION}
+_CASE_TEXTS = (
+    "ref", "first_names", "last_names", "full_names", "email", "postcode", "notes",
+)  # fmt: skip
+_CUSTOMER_TEXTS = (
+    "title", "first_names", "middle_names", "last_name", "date_of_birth", "gender", "tel_1",
+    "tel_2", "email", "occupation", "marital_status", "address_1", "address_2", "address_3",
+    "postcode",
+)  # fmt: skip
+
+
+def _key(name: str) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=False)
+
+
+def _texts(names: Iterable[str]) -> list[pa.Field]:
+    return [pa.field(name, pa.string()) for name in names]
+
+
+CASES = pa.schema(
+    [_key("id"), *_texts(_CASE_TEXTS), pa.field("is_active", pa.bool_())], metadata=_METADATA
+)
+CUSTOMERS = pa.schema(
+    [
+        _key("id"),
+        _key("case_id"),
+        *_texts(_CUSTOMER_TEXTS),
+        pa.field("is_deceased", pa.bool_()),
+    ],
+    metadata=_METADATA,
+)
+CASE_META = pa.schema(
+    [_key("case_id"), _key("field_id"), *_texts(("field_label", "value"))], metadata=_METADATA
+)
+
+_PERSON = pa.struct([field for field in CUSTOMERS if field.name != "case_id"])
+_META_ENTRY = pa.struct([CASE_META.field("field_id"), CASE_META.field("value")])
+FETCH_NUMBER = "_fetch_number"
+NESTED = pa.schema(
+    [
+        *CASES,
+        pa.field("customers", pa.list_(_PERSON)),
+        pa.field("meta", pa.list_(_META_ENTRY)),
+        pa.field(FETCH_NUMBER, pa.int64()),
+    ]
+)
+"""How cases wait on disk until they are published: one row a case, whole."""
+
+# True == 1 and False == 0, so the booleans are in here too
+_FLAGS: dict[Any, bool | None] = {
+    None: None,
+    0: False,
+    1: True,
+    "0": False,
+    "1": True,
+    "false": False,
+    "true": True,
+}
+
+
+class CaseTables(NamedTuple):
+    """The tables of one export, or of a part of it."""
+
+    cases: pa.Table
+    customers: pa.Table
+    case_meta: pa.Table
+
+
+SCHEMAS = CaseTables(CASES, CUSTOMERS, CASE_META)
+
+
+class TableError(Exception):
+    """A table breaks its schema; says which table, which rule and how many rows, no values."""
+
+
+class CaseColumns(NamedTuple):
+    """Cases as columns of Python values, by wire name; one entry a case or a customer."""
+
+    cases: Mapping[str, Sequence[Any]]
+    customers: Mapping[str, Sequence[Any]]
+    customer_counts: Sequence[int]
+    """How many of `customers` belong to each case, in order."""
+    metas: Sequence[Mapping[str, str | None]]
+    """The CRM values of each case, by field id."""
+
+
+def nested_cases(columns: CaseColumns, fetch_number: int) -> tuple[pa.Table, Counter[str]]:
+    """The cases of one page as a `NESTED` table.
+
+    Of two rows with one id the one with the higher `fetch_number` is the later one.
+
+    Returns:
+        The table, and how many flags were neither 0, 1, true nor false, by column.
+    """
+    unread: Counter[str] = Counter()
+    count = len(columns.metas)
+    people = [_array(columns.customers, field, unread, "customer") for field in _PERSON]
+    entries = [entry for meta in columns.metas for entry in meta.items()]
+    field_ids, values = zip(*entries, strict=True) if entries else ((), ())
+    entry_arrays = [pa.array(field_ids, pa.string()), pa.array(values, pa.string())]
+    arrays = [
+        *(_array(columns.cases, field, unread, "case") for field in CASES),
+        _lists(columns.customer_counts, people, _PERSON),
+        _lists([len(meta) for meta in columns.metas], entry_arrays, _META_ENTRY),
+        pa.array([fetch_number] * count, pa.int64()),
+    ]
+    return pa.Table.from_arrays(arrays, schema=NESTED), unread
+
+
+def latest_cases(nested: pa.Table) -> pa.Table:
+    """`nested` sorted by id, each id once, in its latest copy."""
+    order = pc.sort_indices(nested, sort_keys=[("id", "ascending"), (FETCH_NUMBER, "ascending")])
+    ordered = nested.take(order).combine_chunks()
+    ids = ordered["id"].combine_chunks()
+    if len(ids) < 2:
+        return ordered
+    last_of_its_id = pc.not_equal(ids[:-1], ids[1:])
+    if pc.all(last_of_its_id).as_py():
+        return ordered
+    return ordered.filter(pa.concat_arrays([last_of_its_id, pa.array([True])]))
+
+
+def flat_tables(nested: pa.Table, field_labels: Mapping[str, str | None]) -> CaseTables:
+    """The three tables of `nested`; `field_labels` maps CRM field ids to labels."""
+    nested = nested.combine_chunks()
+    ids = nested["id"]
+    parents, people = _flattened(nested["customers"])
+    person = dict(zip([field.name for field in _PERSON], people.flatten(), strict=True))
+    person["case_id"] = ids.take(parents)
+    meta_parents, entries = _flattened(nested["meta"])
+    field_ids, values = entries.flatten()
+    labels = pa.array(list(field_labels.values()), pa.string())
+    positions = pc.index_in(field_ids, value_set=pa.array(list(field_labels), pa.string()))
+    return CaseTables(
+        cases=nested.select(CASES.names).cast(CASES),
+        customers=pa.table([person[name] for name in CUSTOMERS.names], schema=CUSTOMERS),
+        case_meta=pa.table(
+            [ids.take(meta_parents), field_ids, labels.take(positions), values],
+            schema=CASE_META,
+        ),
+    )
+
+
+def check_tables(tables: CaseTables) -> None:
+    """Validate with pandera what is about to be published.
+
+    Raises:
+        TableError: a key is missing or empty, or a case comes twice.
+    """
+    for name, table, model in zip(CaseTables._fields, tables, _MODELS, strict=True):
+        frame = table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
+        try:
+            model.validate(frame, lazy=True)
+        except pandera.errors.SchemaErrors as failed:
+            rules = Counter(str(rule) for rule in failed.failure_cases["check"])
+            counts = ", ".join(f"{rule}: {count}" for rule, count in sorted(rules.items()))
+            raise TableError(f"Table {name} breaks its schema ({counts}).") from None
+
+
+def _array(
+    columns: Mapping[str, Sequence[Any]], field: pa.Field, unread: Counter[str], record: str
+) -> pa.Array:
+    values = columns.get(field.name, ())
+    if field.type != pa.bool_():
+        return pa.array(values, field.type)
+    flags = [_FLAGS.get(value) for value in values]
+    if strange := flags.count(None) - list(values).count(None):
+        unread[f"{record}.{field.name}"] += strange
+    return pa.array(flags, pa.bool_())
+
+
+def _lists(counts: Iterable[int], columns: list[pa.Array], item: pa.StructType) -> pa.Array:
+    items = pa.StructArray.from_arrays(columns, fields=list(item))
+    offsets = pa.array([0, *accumulate(counts)], pa.int32())
+    return pa.ListArray.from_arrays(offsets, items, type=pa.list_(item))
+
+
+def _flattened(lists: pa.ChunkedArray) -> tuple[pa.Array, pa.StructArray]:
+    array = lists.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # no chunk at all
+        array = pa.array([], lists.type)
+    return pc.list_parent_indices(array), pc.list_flatten(array)
+
+
+def _model(schema: pa.Schema, *, unique: list[str] | None) -> pandera.DataFrameSchema:
+    """The pandera model of an Arrow schema: same columns, and keys that are there."""
+    columns = {}
+    for field in schema:
+        is_key = not field.nullable
+        columns[field.name] = pandera.Column(
+            pd.BooleanDtype() if field.type == pa.bool_() else str,
+            nullable=not is_key,
+            checks=pandera.Check.str_length(min_value=1, error="empty key") if is_key else None,
+        )
+    return pandera.DataFrameSchema(columns, strict=True, ordered=True, unique=unique)
+
+
+_MODELS = (
+    _model(CASES, unique=["id"]),
+    _model(CUSTOMERS, unique=None),
+    _model(CASE_META, unique=["case_id", "field_id"]),
+)

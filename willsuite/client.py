@@ -1,0 +1,254 @@
+"""One method per endpoint of the WillSuite API.
+
+Belongs here: paths, queries, and the one way in which every call is paced, authenticated and,
+if it only reads, retried. Does not: decoding (`records.py`), HTTP (`transport.py`), policy about
+cases (`tasks/`).
+"""
+
+import asyncio
+import itertools
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+
+from willsuite.answers import read_error
+from willsuite.auth import TokenSource
+from willsuite.errors import (
+    AuthenticationError,
+    ContractError,
+    RateLimitedError,
+    TokenUnavailableError,
+    TransientError,
+    WillSuiteError,
+)
+from willsuite.pacing import Pacer
+from willsuite.records import (
+    Case,
+    CasesPage,
+    CrmField,
+    decode_case,
+    decode_crm_fields,
+    decode_page,
+)
+from willsuite.retrying import ReadBudget, http_date, retry_after_seconds, utc_now
+from willsuite.settings import Settings
+from willsuite.transport import Answer, Transport
+
+MAX_PER_PAGE = 100
+"""Vendor page "Cases": the default is 10, the maximum 100."""
+RATE_LIMIT_PATIENCE_SECONDS = 900.0
+"""How long one request may be turned away by 429s before the run gives up."""
+
+_HEADERS = {
+    "accept": "application/json",
+    "content-type": "application/json",
+    "user-agent": "willsuite-flows",
+}
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+Decoded = TypeVar("Decoded")
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFilters:
+    """The filters of `GET /cases`; presumably combined with AND (facts.md 3.3)."""
+
+    ref: str | None = None
+    postcode: str | None = None
+    """Matches the postcode of a customer of the case, not the case's own."""
+    updated_after: str | None = None
+    """`YYYY-MM-DD HH:mm:ss`, inclusive, in a zone the vendor doesn't name."""
+
+    def query(self) -> dict[str, str]:
+        """As query parameters under their wire names."""
+        wire = {"ref": self.ref, "postcode": self.postcode, "updatedAfter": self.updated_after}
+        return {name: value for name, value in wire.items() if value is not None}
+
+
+NO_FILTERS = CaseFilters()
+
+
+class WillSuiteClient:
+    """The API of one account; use as `async with WillSuiteClient(settings) as client`.
+
+    Bounded by `settings.max_concurrency` requests at once and by what the server says about
+    its rate. Reads are retried (`retrying.py`); every method raises the errors of `errors.py`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._api = Transport(
+            settings.base_url,
+            max_connections=settings.max_concurrency,
+            timeout_seconds=settings.read_timeout_seconds,
+        )
+        self._token_endpoint = Transport(
+            settings.token_endpoint,
+            max_connections=1,
+            timeout_seconds=settings.read_timeout_seconds,
+        )
+        self._tokens = TokenSource(
+            self._token_endpoint,
+            settings.client_id,
+            settings.client_secret,
+            clock=clock,
+            sleep=sleep,
+        )
+        self._pacer = Pacer(
+            requests_per_minute=settings.requests_per_minute, clock=clock, sleep=sleep
+        )
+        self._slots = asyncio.Semaphore(settings.max_concurrency)
+        self._fetches = itertools.count(1)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._api.__aexit__(kind, error, trace)
+        await self._token_endpoint.__aexit__(kind, error, trace)
+
+    async def get_cases_page(
+        self, page: int, *, per_page: int = MAX_PER_PAGE, filters: CaseFilters = NO_FILTERS
+    ) -> CasesPage:
+        """Page `page` (from 1) of `GET /cases`; a page past the end is empty.
+
+        Source: vendor page "Cases", Get Cases.
+        """
+
+        def decode(answer: Answer) -> CasesPage:
+            return decode_page(
+                answer.body,
+                page=page,
+                server_date=http_date(answer.headers.get("date")),
+                fetch_number=next(self._fetches),
+            )
+
+        params: dict[str, str | int] = {"page": page, "perPage": per_page, **filters.query()}
+        return await self._read("GET /cases", "/cases", decode, params)
+
+    async def iter_case_pages(
+        self, *, per_page: int = MAX_PER_PAGE, filters: CaseFilters = NO_FILTERS
+    ) -> AsyncIterator[CasesPage]:
+        """Page after page of `GET /cases` until one is empty.
+
+        One pass: cases that move between pages meanwhile can be missed or come twice
+        (`tasks/listing.py` is the pass that checks). A server that gives the same ids for
+        two pages in a row ends it with a ContractError instead of looping.
+        """
+        before: list[str] = []
+        for number in itertools.count(1):
+            page = await self.get_cases_page(number, per_page=per_page, filters=filters)
+            ids = [case.id for case in page.cases]
+            if not ids:
+                return
+            if ids == before:
+                raise ContractError(f"GET /cases gives pages {number - 1} and {number} alike.")
+            before = ids
+            yield page
+
+    async def get_case(self, case_id: str) -> Case:
+        """One case by id; NotFoundError where there is none (vendor page "Cases", Get Case)."""
+        path = f"/cases/{_checked_id(case_id)}"
+        return await self._read(
+            "GET /cases/{caseId}", path, lambda answer: decode_case(answer.body)
+        )
+
+    async def get_crm_fields(self) -> list[CrmField]:
+        """The account's custom fields, in the server's order (vendor page "CRM Fields")."""
+        return await self._read(
+            "GET /crm-fields", "/crm-fields", lambda answer: decode_crm_fields(answer.body)
+        )
+
+    async def _read(
+        self,
+        call: str,
+        path: str,
+        decode: Callable[[Answer], Decoded],
+        params: Mapping[str, str | int] | None = None,
+    ) -> Decoded:
+        """A GET, sent again after transient errors within the bounds of `ReadBudget`."""
+        budget = ReadBudget(self._clock)
+        while True:
+            asked_seconds = None
+            try:
+                answer = await self._exchange("GET", path, params)
+                error = read_error(answer, call)
+                if error is None:
+                    return decode(answer)
+                asked_seconds = retry_after_seconds(answer.headers, utc_now())
+            except WillSuiteError as raised:
+                error = raised
+            # a pacer's "no" is final, and the token source has retried already
+            if not isinstance(error, TransientError) or isinstance(
+                error, RateLimitedError | TokenUnavailableError
+            ):
+                raise error
+            delay = budget.next_delay_seconds(asked_seconds)
+            if delay is None:
+                raise error
+            await self._sleep(delay)
+
+    async def _exchange(
+        self, method: str, path: str, params: Mapping[str, str | int] | None
+    ) -> Answer:
+        """One answer that is neither a 429 nor the first 401: both mean "not carried out"."""
+        rejected_token: str | None = None
+        started = self._clock()
+        while True:
+            token = await self._tokens.token(instead_of=rejected_token)
+            answer = await self._send(method, path, params, token)
+            if answer.status == 401:
+                if rejected_token is not None:
+                    raise AuthenticationError(
+                        "WillSuite refuses even a fresh access token (401); check that the API "
+                        "keys of this account are still valid."
+                    )
+                rejected_token = token
+            elif answer.status == 429:
+                if self._clock() - started > RATE_LIMIT_PATIENCE_SECONDS:
+                    raise RateLimitedError(
+                        "WillSuite has turned requests away (429) for "
+                        f"{RATE_LIMIT_PATIENCE_SECONDS / 60:.0f} minutes; start the run later."
+                    )
+            else:
+                return answer
+
+    async def _send(
+        self, method: str, path: str, params: Mapping[str, str | int] | None, token: str
+    ) -> Answer:
+        async with self._slots:
+            await self._pacer.enter()
+            try:
+                answer = await self._api.send(
+                    method,
+                    path,
+                    headers={**_HEADERS, "authorization": f"Bearer {token}"},
+                    params=params,
+                )
+            except BaseException:
+                self._pacer.leave()
+                raise
+            self._pacer.learn(answer.status, answer.headers)
+            return answer
+
+
+def _checked_id(value: str) -> str:
+    """An id that can't lead elsewhere in a path: ids are opaque, but never hold / or . ."""
+    if not _ID.fullmatch(value):
+        raise ContractError("An id has characters that no WillSuite id has; nothing was sent.")
+    return value

@@ -1,0 +1,256 @@
+"""The documented records, and reading them from bodies that bend the documentation.
+
+Belongs here: `Case`, `Customer`, `CrmField`, `CasesPage`, and decoding them.
+Does not: requests, Arrow or files.
+
+Two routes lead to the same records. The fast one decodes straight into the structs and
+succeeds on bodies as the vendor's examples show them. Where it fails (a new field, a number
+where text is documented), the lenient one reads the body again value by value, counts the
+fields it doesn't know, and refuses only what can't be a case at all.
+Sources: vendor page "Cases"; quirks Q1-Q10 and Q22-Q26 of facts.md.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from willsuite.errors import ContractError, NotJsonError
+
+Flag = bool | int | str | None
+"""0, 1, true, false, "0", "1" or absent, as the wire has it (Q2)."""
+
+
+class Customer(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A person of a case. Absent and null are both None; the texts are as sent."""
+
+    id: str
+    title: str | None = None
+    first_names: str | None = None
+    middle_names: str | None = None
+    last_name: str | None = None
+    date_of_birth: str | None = None
+    gender: str | None = None
+    tel_1: str | None = None
+    tel_2: str | None = None
+    email: str | None = None
+    occupation: str | None = None
+    marital_status: str | None = None
+    address_1: str | None = None
+    address_2: str | None = None
+    address_3: str | None = None
+    postcode: str | None = None
+    customer_case_id: str | None = None
+    is_deceased: Flag = None
+
+    def __repr__(self) -> str:
+        """The id alone: a record in a traceback or a log must not show a person."""
+        return f"Customer(id={self.id!r})"
+
+
+class Case(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A case with its customers; `meta` maps CRM field ids to values, `[]` read as empty."""
+
+    id: str
+    ref: str | None = None
+    first_names: str | None = None
+    last_names: str | None = None
+    full_names: str | None = None
+    email: str | None = None
+    postcode: str | None = None
+    notes: str | None = None
+    is_active: Flag = None
+    customers: list[Customer] | None = None
+    meta: dict[str, str | None] | list[Any] | None = None
+
+    def __repr__(self) -> str:
+        """As `Customer`'s."""
+        return f"Case(id={self.id!r})"
+
+
+class CrmField(msgspec.Struct, frozen=True):
+    """A custom field of the account: the key of `meta`, its label, its allowed values."""
+
+    id: str
+    field_label: str | None = None
+    options: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CasesPage:
+    """One page of `GET /cases`. Links and `path` of the body are not even read (Q22)."""
+
+    cases: list[Case]
+    page: int
+    per_page: int | None
+    """As the server echoes it: it may give fewer rows than asked for."""
+    last_page: int | None
+    total: int | None
+    server_date: datetime | None
+    """The `Date` header, UTC."""
+    fetch_number: int
+    """Counts the answers of one client: of two copies of a case the higher one is later."""
+    unknown_fields: Mapping[str, int] = field(default_factory=dict)
+    """How many records carried a field that isn't documented, by `case.<x>`/`customer.<x>`."""
+
+
+class _Paginator(msgspec.Struct):
+    data: list[Case]
+    per_page: int | None = None
+    last_page: int | None = None
+    total: int | None = None
+
+
+_page_decoder = msgspec.json.Decoder(_Paginator)
+_case_decoder = msgspec.json.Decoder(Case)
+
+
+def decode_page(
+    body: bytes, *, page: int, server_date: datetime | None, fetch_number: int
+) -> CasesPage:
+    """A page of cases from the body of `GET /cases`.
+
+    Raises:
+        NotJsonError: the body isn't JSON, or was cut.
+        ContractError: JSON, but no paginator of cases.
+    """
+    unknown: Counter[str] = Counter()
+    try:
+        paginator = _page_decoder.decode(body)
+        cases = paginator.data
+        per_page, last_page, total = paginator.per_page, paginator.last_page, paginator.total
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        raw = _json(body)
+        if not isinstance(raw, dict) or not isinstance(raw.get("data"), list):
+            raise ContractError("GET /cases answered without a list of cases in it.") from None
+        cases = [_case(item, unknown) for item in raw["data"]]
+        per_page, last_page, total = (
+            _integer(raw.get(name)) for name in ("per_page", "last_page", "total")
+        )
+    except msgspec.DecodeError:
+        raise _not_json() from None
+    for case in cases:
+        _check(case)
+    return CasesPage(
+        cases, page, per_page, last_page, total, server_date, fetch_number, dict(unknown)
+    )
+
+
+def decode_case(body: bytes) -> Case:
+    """A case from the body of `GET /cases/{caseId}`; raises as `decode_page` does."""
+    try:
+        case = _case_decoder.decode(body)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        case = _case(_json(body), Counter())
+    except msgspec.DecodeError:
+        raise _not_json() from None
+    return _check(case)
+
+
+def decode_crm_fields(body: bytes) -> list[CrmField]:
+    """The custom fields from the body of `GET /crm-fields`; options may be objects."""
+    raw = _json(body)
+    if not isinstance(raw, list):
+        raise ContractError("GET /crm-fields answered without a list of fields.")
+    fields = []
+    for item in raw:
+        if not isinstance(item, dict) or not (field_id := _text(item.get("id"))):
+            raise ContractError("GET /crm-fields answered with a field that has no id.")
+        options = item.get("options")
+        fields.append(
+            CrmField(
+                field_id,
+                _text(item.get("field_label")),
+                [_option(option) for option in options] if isinstance(options, list) else None,
+            )
+        )
+    return fields
+
+
+def _check(case: Case) -> Case:
+    """What even the most lenient reader can't do without."""
+    if not case.id:
+        raise ContractError("A case came without an id.")
+    if isinstance(case.meta, list):
+        if case.meta:
+            raise ContractError(f"The meta of case {case.id} is a list that is not empty.")
+        case.meta = None
+    return case
+
+
+def _not_json() -> NotJsonError:
+    return NotJsonError("The answer is not JSON, or it was cut.")
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise _not_json() from None
+
+
+_CASE_TEXTS = tuple(
+    name for name in Case.__struct_fields__ if name not in ("is_active", "customers", "meta")
+)
+_CUSTOMER_TEXTS = tuple(name for name in Customer.__struct_fields__ if name != "is_deceased")
+
+
+def _case(raw: Any, unknown: Counter[str]) -> Case:
+    if not isinstance(raw, dict) or _text(raw.get("id")) is None:
+        raise ContractError("A case came without an id.")
+    unknown.update(f"case.{name}" for name in raw.keys() - set(Case.__struct_fields__))
+    customers = raw.get("customers") or []
+    if not isinstance(customers, list):
+        raise ContractError(f"The customers of case {_text(raw['id'])} are not a list.")
+    return Case(
+        **{name: _text(raw.get(name)) for name in _CASE_TEXTS},  # type: ignore[arg-type]
+        is_active=_flag(raw.get("is_active")),
+        customers=[_customer(item, unknown) for item in customers],
+        meta=_meta(raw.get("meta")),
+    )
+
+
+def _customer(raw: Any, unknown: Counter[str]) -> Customer:
+    if not isinstance(raw, dict) or _text(raw.get("id")) is None:
+        raise ContractError("A customer came without an id.")
+    unknown.update(f"customer.{name}" for name in raw.keys() - set(Customer.__struct_fields__))
+    return Customer(
+        **{name: _text(raw.get(name)) for name in _CUSTOMER_TEXTS},  # type: ignore[arg-type]
+        is_deceased=_flag(raw.get("is_deceased")),
+    )
+
+
+def _meta(raw: Any) -> dict[str, str | None] | list[Any] | None:
+    if isinstance(raw, dict):
+        return {key: _text(value) for key, value in raw.items()}
+    return raw if isinstance(raw, list) else None
+
+
+def _flag(raw: Any) -> Flag:
+    return raw if raw is None or isinstance(raw, bool | int | str) else str(raw)
+
+
+def _text(raw: Any) -> str | None:
+    """A scalar as text; anything nested as compact JSON, so that nothing is dropped."""
+    if raw is None or isinstance(raw, str):
+        return raw
+    return msgspec.json.encode(raw).decode()
+
+
+def _integer(raw: Any) -> int | None:
+    try:
+        return int(raw)
+    except (TypeError, ValueError):
+        return None
+
+
+def _option(raw: Any) -> str:
+    """An option's text; the element type isn't documented, so objects are looked into."""
+    if isinstance(raw, dict):
+        for name in ("value", "label", "name", "option"):
+            if name in raw:
+                return _text(raw[name]) or ""
+    return _text(raw) or ""

@@ -1,0 +1,134 @@
+"""One request over HTTP: bytes out, bytes in. The only module that knows httpx.
+
+Belongs here: connections, TLS, the deadline of one request, and sorting what httpx raises into
+"never arrived" (`UnreachableError`) and "may have arrived" (`AnswerLostError`).
+Does not: retries, tokens, pacing or the meaning of a status.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from willsuite.errors import AnswerLostError, UnreachableError
+
+# Idle connections are dropped before a server's own keep-alive ends: a request sent into a
+# connection that the server is just closing has an unknown effect.
+KEEPALIVE_SECONDS = 2.0
+CONNECT_TIMEOUT_SECONDS = 10.0
+
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, lower-cased headers and the whole decoded body of one response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """Sends to one origin only, that of `base_url`; redirects are never followed.
+
+    TLS is verified against the operating system's trust store (`SSL_CERT_FILE` may name
+    another), not against certifi, and proxies from the environment are not used.
+    """
+
+    def __init__(self, base_url: str, *, max_connections: int, timeout_seconds: float) -> None:
+        # httpx logs whole URLs at INFO, and a filter in a URL may be a client's postcode
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        parts = urlsplit(base_url)
+        self._base_url = base_url
+        self.host = parts.netloc
+        self._timeout_seconds = timeout_seconds
+        self._http = httpx.AsyncClient(
+            verify=ssl.create_default_context() if parts.scheme == "https" else False,
+            trust_env=False,
+            follow_redirects=False,
+            limits=httpx.Limits(
+                max_connections=max_connections,
+                max_keepalive_connections=max_connections,
+                keepalive_expiry=KEEPALIVE_SECONDS,
+            ),
+            timeout=httpx.Timeout(
+                timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds), pool=None
+            ),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, str | int] | None = None,
+        content: bytes | None = None,
+    ) -> Answer:
+        """Send one request below the base URL and read its whole answer.
+
+        `path` is "" or starts with "/", and is made by the client, never taken from a body.
+
+        Raises:
+            UnreachableError: no connection, so nothing was carried out.
+            AnswerLostError: the connection broke, or the deadline passed (it covers the body
+                too: a server that drips a byte a second doesn't hold the run).
+        """
+        url = self._base_url + path
+        # `..` and encoded slashes must not lead out of the base path
+        if path and (not path.startswith("/") or ".." in path or "%" in path or "//" in path):
+            raise ValueError("the path must be a plain one below the base URL")
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await self._http.request(
+                    method, url, headers=headers, params=params, content=content
+                )
+        except TimeoutError:
+            raise AnswerLostError(
+                f"{self.host} did not answer within {self._timeout_seconds:g} seconds."
+            ) from None
+        except _NEVER_SENT as error:
+            raise UnreachableError(f"Cannot reach {self.host}: {_reason(error)}.") from None
+        except httpx.HTTPError as error:
+            raise AnswerLostError(
+                f"The answer of {self.host} was lost ({type(error).__name__})."
+            ) from None
+        return Answer(response.status_code, response.headers, response.content)
+
+
+def _reason(error: BaseException) -> str:
+    """Why there is no connection, in words; the exception's own text may hold a URL."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return "its TLS certificate is not trusted by this machine"
+        if isinstance(cause, ssl.SSLError):
+            return "no TLS connection could be agreed on"
+        if isinstance(cause, socket.gaierror):
+            return "the host name is not known"
+        if isinstance(cause, ConnectionRefusedError):
+            return "the connection was refused"
+        if isinstance(cause, TimeoutError | httpx.TimeoutException):
+            return "no connection in time"
+        cause = cause.__cause__ or cause.__context__
+    return "no connection"
