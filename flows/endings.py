@@ -1,0 +1,26 @@
+"""How a flow run ends: the state a person reads in the UI, and what a script gets.
+
+Belongs here: turning expected errors into a Failed state with one sentence.
+A Failed state returned (not an exception raised) makes Prefect log that sentence and no
+traceback; a script that awaits the flow gets the error raised all the same.
+"""
+
+from prefect.states import Failed, State
+
+from tasks.policy import RunError
+from willsuite.errors import WillSuiteError
+
+EXPECTED_ERRORS = (WillSuiteError, RunError, OSError)
+"""What a flow catches; anything else is our fault and keeps its traceback."""
+
+
+def failed(error: BaseException) -> State:
+    """The Failed state of an expected error; the error's message is the state's message."""
+    if isinstance(error, OSError) and not isinstance(error, WillSuiteError | RunError):
+        where = f" at {error.filename}" if error.filename else ""
+        reason = error.strerror or type(error).__name__
+        error = RunError(
+            f"This machine refused a file operation{where} ({reason}); make room or fix the "
+            "permissions, and run again."
+        )
+    return Failed(message=str(error), data=error)

@@ -1,0 +1,255 @@
+"""The flow that takes every case out of WillSuite into Parquet, complete or saying that it isn't.
+
+Belongs here: the order of things and the manifest. The listing and its verification are in
+`tasks/listing.py`, files in `tasks/snapshots.py`, tables in `schemas/case_tables.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypedDict
+from uuid import uuid4
+
+import msgspec
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+
+from flows.endings import EXPECTED_ERRORS, failed
+from schemas.case_tables import SCHEMA_VERSION
+from tasks.connection import connected
+from tasks.crm_fields import get_crm_fields
+from tasks.listing import WIRE_TIME, Listing, list_cases
+from tasks.policy import RunError, hide_expected_tracebacks
+from tasks.progress import Progress
+from tasks.snapshots import LATEST, Output, TableFile, open_output, write_snapshot
+from tasks.verification import Verification
+from willsuite import CaseFilters
+from willsuite.errors import RejectedError
+
+WATERMARK_OVERLAP = timedelta(hours=26)
+"""The server's zone is not documented: 26 h behind its start, nothing is lost in any zone."""
+
+
+class UnverifiedExportError(RunError):
+    """The listing never settled, so nothing was published."""
+
+
+class ExportSummary(TypedDict):
+    """What `export_cases` returns; counts and paths, no personal data."""
+
+    snapshot: str
+    """Folder of the three Parquet files."""
+    manifest: str
+    """The manifest's path."""
+    is_latest: bool
+    """Whether `latest.json` names this snapshot now."""
+    verification: str
+    """quiet, converged or unconverged."""
+    cases: int
+    customers: int
+    case_meta: int
+    sweeps: int
+    pruned: int
+    """Old snapshots removed."""
+
+
+@flow(name="export-cases", validate_parameters=False, persist_result=False)
+async def export_cases(
+    output: str = "data/exports",
+    mode: Literal["full", "incremental"] = "full",
+    ref: str | None = None,
+    postcode: str | None = None,
+    updated_after: str | None = None,
+    allow_unverified: bool = False,
+    connection: str | None = None,
+    keep_last: int = 10,
+) -> ExportSummary:
+    """Export every case, with its customers and CRM fields, to Parquet.
+
+    Args:
+        output: Folder for the snapshots, or a URL such as s3://bucket/folder.
+        mode: "full" lists every case. "incremental" is not available yet.
+        ref: Only cases with this reference.
+        postcode: Only cases with a customer at this postcode.
+        updated_after: Only cases changed at or after this time (YYYY-MM-DD HH:MM:SS, UTC).
+        allow_unverified: Publish even if it can't be shown that no case is missing.
+        connection: Name of a "WillSuite connection" block; without it the environment is used.
+        keep_last: How many snapshots to keep, the new one included.
+
+    Returns:
+        An ExportSummary. A run that fails raises one of: willsuite.errors.WillSuiteError,
+        tasks.policy.RunError.
+    """
+    hide_expected_tracebacks()
+    try:
+        filters = CaseFilters(ref or None, postcode or None, _wire_time(updated_after))
+        _check(mode, keep_last)
+        async with connected(connection):
+            summary = await _export(open_output(str(output)), filters, allow_unverified, keep_last)
+    except EXPECTED_ERRORS as error:
+        return failed(error)  # type: ignore[return-value]
+    message = f"{summary['cases']:,} cases exported, verification: {summary['verification']}."
+    return Completed(message=message, data=summary)  # type: ignore[return-value]
+
+
+async def _export(
+    output: Output, filters: CaseFilters, allow_unverified: bool, keep_last: int
+) -> ExportSummary:
+    logger = get_run_logger()
+    with output.workspace() as workspace:
+        labels, fields_note = await _field_labels()
+        progress = Progress("export-cases-progress", "Cases listed")
+        listing = await list_cases(workspace, filters, progress)
+        await progress.show(listing.rows, listing.counted, final=True)
+        if listing.verification is Verification.UNCONVERGED and not allow_unverified:
+            raise UnverifiedExportError(_unverified(listing))
+        tables = workspace / "tables"
+        files = await write_snapshot(listing.parts, sorted(listing.gone), labels, tables)
+        assert files["cases"].rows == listing.rows, "what was listed is what was written"
+        assert listing.started_at is not None
+        name = f"{listing.started_at:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+        manifest = _manifest(name, listing, files, fields_note)
+        is_latest = _may_become_latest(output, manifest["filters"])
+        pointer = _pointer(name, manifest["watermark"]) if is_latest else None
+        output.publish(tables, name, _json(manifest), pointer)
+        pruned = output.prune(keep_last)
+    if not is_latest:
+        logger.warning(
+            "%s still names the export of all cases; this filtered one is in snapshots/%s.",
+            LATEST, name,
+        )  # fmt: skip
+    await _show(manifest)
+    return ExportSummary(
+        snapshot=output.location(f"snapshots/{name}"),
+        manifest=output.location(f"manifests/{name}.json"),
+        is_latest=is_latest,
+        verification=listing.verification,
+        cases=files["cases"].rows,
+        customers=files["customers"].rows,
+        case_meta=files["case_meta"].rows,
+        sweeps=len(listing.sweeps),
+        pruned=len(pruned),
+    )
+
+
+def _check(mode: str, keep_last: int) -> None:
+    if mode == "incremental":
+        raise RunError('mode="incremental" is not available yet; use mode="full".')
+    if mode != "full":
+        raise RunError(f'There is no mode {mode!r}; use mode="full".')
+    if keep_last < 1:
+        raise RunError("keep_last must be at least 1: the last snapshot is never removed.")
+
+
+def _wire_time(value: str | datetime | None) -> str | None:
+    """A filter time in the vendor's format; an offset is converted to UTC, none is left as is."""
+    if not value:
+        return None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except ValueError:
+        raise RunError(
+            "updated_after must be a time like 2026-01-31 09:00:00 (or a date like 2026-01-31)."
+        ) from None
+    return (moment.astimezone(UTC) if moment.tzinfo else moment).strftime(WIRE_TIME)
+
+
+async def _field_labels() -> tuple[dict[str, str | None], str]:
+    """Labels by CRM field id, and a note for the manifest.
+
+    Labels are a convenience: where the account may not read them, the export goes on without.
+    """
+    try:
+        fields = await get_crm_fields()
+    except RejectedError as error:
+        get_run_logger().warning("GET /crm-fields: status %s; labels stay empty.", error.status)
+        return {}, f"status {error.status}"
+    return {field.id: field.field_label for field in fields}, "read"
+
+
+def _unverified(listing: Listing) -> str:
+    counted = "an unknown number of" if listing.counted is None else f"{listing.counted:,}"
+    return (
+        f"The export could not be verified: after {len(listing.sweeps)} sweeps {listing.rows:,} "
+        f"cases were listed and WillSuite counts {counted}; nothing was published. Run it again "
+        "when fewer people are working, or with allow_unverified=True to publish it marked so."
+    )
+
+
+def _may_become_latest(output: Output, filters: Mapping[str, str]) -> bool:
+    """A filtered export must not take the place of the export of all cases."""
+    if not filters or not (latest := output.latest()):
+        return True
+    try:
+        manifest = msgspec.json.decode(output.read(str(latest["manifest"])) or b"{}")
+        return bool(manifest["filters"] == filters)
+    except (KeyError, TypeError, msgspec.DecodeError):
+        return False
+
+
+def _pointer(name: str, watermark: str) -> bytes:
+    return _json(
+        {
+            "snapshot": f"snapshots/{name}",
+            "manifest": f"manifests/{name}.json",
+            "watermark": watermark,
+        }
+    )
+
+
+def _manifest(
+    name: str, listing: Listing, files: Mapping[str, TableFile], fields_note: str
+) -> dict[str, Any]:
+    assert listing.started_at is not None
+    return {
+        "snapshot": f"snapshots/{name}",
+        "schema_version": SCHEMA_VERSION,
+        "mode": "full",
+        "filters": listing.filters.query(),
+        "started_at": listing.started_at.isoformat(),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "clock": "server" if listing.has_server_clock else "local",
+        "watermark": (listing.started_at - WATERMARK_OVERLAP).strftime(WIRE_TIME),
+        "verification": listing.verification,
+        "counted": listing.counted,
+        "rows": {table: file.rows for table, file in files.items()},
+        "files": {f"{table}.parquet": asdict(file) for table, file in files.items()},
+        "sweeps": [
+            {
+                "page_size": sweep.page_size,
+                "pages": sweep.pages,
+                "rows": sweep.rows,
+                "duplicates": sweep.duplicates,
+                "new": sweep.new,
+                "totals": sorted(sweep.totals, key=lambda total: -1 if total is None else total),
+                "order": "id" if sweep.in_id_order else "other",
+            }
+            for sweep in listing.sweeps
+        ],
+        "looked_up": listing.looked_up,
+        "gone": len(listing.gone),
+        "caught_up": listing.caught_up,
+        "unknown_fields": dict(listing.unknown_fields),
+        "unread_values": dict(listing.unread_values),
+        "crm_fields": fields_note,
+    }
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+
+
+async def _show(manifest: Mapping[str, Any]) -> None:
+    """The result as an artifact of the run, for people; counts only."""
+    rows = "\n".join(f"| {table} | {count:,} |" for table, count in manifest["rows"].items())
+    await acreate_markdown_artifact(
+        key="export-cases-result",
+        description="Rows per table and how sure it is that they are all",
+        markdown=(
+            f"## {manifest['snapshot']}\n\n| table | rows |\n| --- | ---: |\n{rows}\n\n"
+            f"Verification: **{manifest['verification']}** after {len(manifest['sweeps'])} "
+            f"sweep(s); WillSuite counts {manifest['counted']}."
+        ),
+    )

@@ -1,0 +1,188 @@
+"""Tasks around `GET /cases` and `GET /cases/{caseId}`.
+
+Belongs here: one task per endpoint, each around one client call per page or case.
+Does not: deciding which pages to ask for, or whether they are all (`tasks/listing.py`).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pyarrow as pa
+
+from schemas.case_tables import CaseColumns, nested_cases
+from tasks.connection import connected
+from tasks.policy import read_task
+from tasks.spool import write_part
+from willsuite import Case, CaseFilters, CasesPage, Customer
+from willsuite.client import MAX_PER_PAGE, NO_FILTERS
+from willsuite.errors import NotFoundError
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class PagesSeen:
+    """What a batch of pages held; the cases themselves are in `part`.
+
+    Numbers and names of fields only: this is what crosses the task boundary.
+    """
+
+    first: int
+    last: int
+    part: Path
+    rows: int
+    totals: frozenset[int | None]
+    """Every `total` the pages gave: more than one means that the list changed meanwhile."""
+    per_page: int | None
+    last_page: int | None
+    """As the latest of these answers had it."""
+    ends_empty: bool
+    """Whether page `last` had no cases, which is the only proof of the end."""
+    in_id_order: bool
+    server_date: datetime | None
+    """The `Date` of the first answer."""
+    unknown_fields: dict[str, int]
+    unread_values: dict[str, int]
+
+
+@read_task(name="get-cases-pages", task_run_name="cases pages {first}-{last}, {per_page} a page")
+async def get_cases_pages(
+    first: int,
+    last: int,
+    part: Path,
+    per_page: int = MAX_PER_PAGE,
+    filters: CaseFilters = NO_FILTERS,
+) -> PagesSeen:
+    """Pages `first` to `last` of `GET /cases`, fetched concurrently into the file `part`.
+
+    Source: vendor page "Cases", Get Cases. Each page becomes Arrow as soon as it is here.
+
+    Raises:
+        WillSuiteError: a page could not be had; `part` is not written then.
+    """
+    async with connected() as client:
+
+        async def fetch(number: int) -> _PageSeen:
+            page = await client.get_cases_page(number, per_page=per_page, filters=filters)
+            return _see(page)
+
+        pages = await together(fetch(number) for number in range(first, last + 1))
+    await asyncio.to_thread(write_part, part, [page.table for page in pages])
+    return _summed(first, last, part, pages)
+
+
+@read_task(name="get-cases", task_run_name="look up single cases")
+async def get_cases(case_ids: Sequence[str], part: Path) -> list[str]:
+    """Each case by its id (`GET /cases/{caseId}`) into the file `part`.
+
+    Returns:
+        The ids that are no longer there (404).
+    """
+    async with connected() as client:
+
+        async def fetch(case_id: str) -> pa.Table | None:
+            try:
+                case = await client.get_case(case_id)
+            except NotFoundError:
+                return None
+            return nested_cases(_columns([case]), client.next_fetch_number())[0]
+
+        tables = await together(fetch(case_id) for case_id in case_ids)
+    await asyncio.to_thread(write_part, part, [table for table in tables if table is not None])
+    return [case_id for case_id, table in zip(case_ids, tables, strict=True) if table is None]
+
+
+@read_task(name="count-cases")
+async def count_cases(filters: CaseFilters = NO_FILTERS) -> int | None:
+    """The `total` of `GET /cases` right now, or None where the server gives none."""
+    async with connected() as client:
+        return (await client.get_cases_page(1, per_page=1, filters=filters)).total
+
+
+async def together(calls: Iterable[Awaitable[Result]]) -> list[Result]:
+    """Results of `calls` in order, made concurrently; the first failure cancels the others.
+
+    The failure is raised as it is, not wrapped in a group.
+    """
+
+    async def run(call: Awaitable[Result]) -> Result:
+        return await call
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(run(call)) for call in calls]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in running]
+
+
+@dataclass(frozen=True, slots=True)
+class _PageSeen:
+    page: CasesPage
+    table: pa.Table
+    unread: Counter[str]
+    first_id: str | None
+    last_id: str | None
+    in_id_order: bool
+
+
+def _see(page: CasesPage) -> _PageSeen:
+    table, unread = nested_cases(_columns(page.cases), page.fetch_number)
+    ids = [case.id for case in page.cases]
+    in_order = all(before < after for before, after in pairwise(ids))
+    # the records go, their table stays
+    light = replace(page, cases=[])
+    return _PageSeen(
+        light, table, unread, ids[0] if ids else None, ids[-1] if ids else None, in_order
+    )
+
+
+def _columns(cases: Sequence[Case]) -> CaseColumns:
+    columns = _by_name(Case, cases)
+    groups = [case.customers or () for case in cases]
+    people = [person for group in groups for person in group]
+    return CaseColumns(
+        cases=columns,
+        customers=_by_name(Customer, people),
+        customer_counts=[len(group) for group in groups],
+        metas=[case.meta if isinstance(case.meta, dict) else {} for case in cases],
+    )
+
+
+def _by_name(kind: type[msgspec.Struct], records: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Records as columns; empty where there are none."""
+    columns = zip(*map(msgspec.structs.astuple, records), strict=True)
+    return dict(zip(kind.__struct_fields__, columns, strict=False))
+
+
+def _summed(first: int, last: int, part: Path, pages: Sequence[_PageSeen]) -> PagesSeen:
+    latest = max(pages, key=lambda seen: seen.page.fetch_number).page
+    unknown: Counter[str] = Counter()
+    unread: Counter[str] = Counter()
+    for seen in pages:
+        unknown.update(seen.page.unknown_fields)
+        unread.update(seen.unread)
+    edges = [edge for seen in pages for edge in (seen.first_id, seen.last_id) if edge]
+    return PagesSeen(
+        first=first,
+        last=last,
+        part=part,
+        rows=sum(len(seen.table) for seen in pages),
+        totals=frozenset(seen.page.total for seen in pages),
+        per_page=latest.per_page,
+        last_page=latest.last_page,
+        ends_empty=len(pages[-1].table) == 0,
+        in_id_order=all(seen.in_id_order for seen in pages) and edges == sorted(edges),
+        server_date=min(
+            (seen.page.server_date for seen in pages if seen.page.server_date), default=None
+        ),
+        unknown_fields=dict(unknown),
+        unread_values=dict(unread),
+    )

@@ -1,0 +1,344 @@
+"""Snapshots of the account in Parquet: written aside, published at once, pruned later.
+
+Belongs here: the layout of an output folder and every write to it. The layout, fixed by
+design.md, is
+
+    <output>/snapshots/<UTC time>-<id>/{cases,customers,case_meta}.parquet   never changed
+    <output>/manifests/<UTC time>-<id>.json
+    <output>/latest -> snapshots/<UTC time>-<id>      where there are symbolic links
+    <output>/latest.json                              replaced last
+
+Readers start from `latest.json`, which at every moment names a whole snapshot or isn't there.
+Does not: what is in the tables (`schemas/case_tables.py`) or in the manifest (`flows/`).
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import filelock
+import msgspec
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from schemas.case_tables import (
+    SCHEMAS,
+    CaseTables,
+    TableError,
+    check_tables,
+    flat_tables,
+)
+from tasks.files import (
+    private_file,
+    private_folder,
+    sync_file,
+    sync_folder,
+    write_atomically,
+)
+from tasks.policy import OutputError, RunError, file_task
+from tasks.spool import merged
+
+LATEST = "latest.json"
+_DICTIONARY_COLUMNS = {
+    "cases": [],
+    "customers": ["title", "gender", "marital_status"],
+    "case_meta": ["field_id", "field_label"],
+}
+assert set(SCHEMAS._fields) == set(_DICTIONARY_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """One published file, as the manifest lists it."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@file_task(name="write-snapshot")
+async def write_snapshot(
+    parts: Sequence[Path],
+    without: Sequence[str],
+    field_labels: Mapping[str, str | None],
+    folder: Path,
+) -> dict[str, TableFile]:
+    """Write the three Parquet tables of the listed cases into `folder`, checked and synced.
+
+    Args:
+        parts: the part files of a listing (`tasks/spool.py`).
+        without: ids to leave out.
+        field_labels: CRM field ids to labels.
+        folder: where to; created.
+
+    Raises:
+        RunError: a table breaks its schema.
+        OSError: the disk refuses.
+    """
+    return await asyncio.to_thread(_write_tables, parts, without, field_labels, folder)
+
+
+def _write_tables(
+    parts: Sequence[Path],
+    without: Sequence[str],
+    field_labels: Mapping[str, str | None],
+    folder: Path,
+) -> dict[str, TableFile]:
+    private_folder(folder)
+    paths = {name: folder / f"{name}.parquet" for name in CaseTables._fields}
+    rows = dict.fromkeys(paths, 0)
+    with contextlib.ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(_parquet_writer(stack, path, name))
+            for name, path in paths.items()
+        }
+        for nested in merged(parts, without):
+            tables = flat_tables(nested, field_labels)
+            try:
+                check_tables(tables)
+            except TableError as error:
+                raise RunError(
+                    f"{error} Nothing was published; this is a fault of the export or a change "
+                    "in the API, so please report it."
+                ) from None
+            for name, table in tables._asdict().items():
+                writers[name].write_table(table)
+                rows[name] += len(table)
+    return {name: _finished(path, rows[name]) for name, path in paths.items()}
+
+
+def _parquet_writer(stack: contextlib.ExitStack, path: Path, name: str) -> pq.ParquetWriter:
+    file = stack.enter_context(private_file(path))
+    return pq.ParquetWriter(
+        file,
+        getattr(SCHEMAS, name),
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=_DICTIONARY_COLUMNS[name] or False,
+    )
+
+
+def _finished(path: Path, rows: int) -> TableFile:
+    sync_file(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return TableFile(rows, path.stat().st_size, digest)
+
+
+class Output(ABC):
+    """An output folder, local or remote. Its methods raise OutputError."""
+
+    @abstractmethod
+    def workspace(self) -> contextlib.AbstractContextManager[Path]:
+        """A private local folder for one run, gone at the end, whatever the end is."""
+
+    @abstractmethod
+    def location(self, name: str) -> str:
+        """Where `name` below the output is, as a path or URL for a person."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """The file `name` below the output, or None where there is none."""
+
+    @abstractmethod
+    def publish(self, tables: Path, name: str, manifest: bytes, pointer: bytes | None) -> None:
+        """Put the folder `tables` in place as snapshot `name`, then its manifest, then point.
+
+        Without a `pointer`, `latest` stays where it is.
+        """
+
+    @abstractmethod
+    def snapshots(self) -> list[str]:
+        """Names of the published snapshots, oldest first."""
+
+    @abstractmethod
+    def remove_snapshot(self, name: str) -> None:
+        """Delete the tables of a snapshot; its manifest, which has counts only, stays."""
+
+    def latest(self) -> dict[str, Any]:
+        """`latest.json`, or an empty dict where there is none that can be read."""
+        try:
+            content: dict[str, Any] = msgspec.json.decode(self.read(LATEST) or b"{}", type=dict)
+        except msgspec.DecodeError:
+            return {}
+        return content
+
+    def prune(self, keep_last: int) -> list[str]:
+        """Delete all but the newest `keep_last` snapshots; never the one `latest.json` names."""
+        pointed = str(self.latest().get("snapshot", "")).rpartition("/")[2]
+        old = [name for name in self.snapshots()[:-keep_last] if name != pointed]
+        for name in old:
+            self.remove_snapshot(name)
+        return old
+
+
+def open_output(output: str) -> Output:
+    """The output at a local path or a URL that pyarrow's file systems know (`s3://…`).
+
+    Raises:
+        OutputError: it isn't a place that can be written to.
+    """
+    if "://" in output and not output.startswith("file://"):
+        return RemoteOutput(output)
+    return LocalOutput(Path(output.removeprefix("file://")))
+
+
+class LocalOutput(Output):
+    """A folder of this machine; a lock keeps a second run out."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """As `Output.workspace`; removes what killed runs left behind.
+
+        Beside the snapshots, so that publishing is a rename on one file system.
+        """
+        with _explained(f"Cannot write to the output folder {self._root}"):
+            private_folder(self._root)
+            lock = filelock.FileLock(self._root / ".lock", timeout=0, mode=0o600)
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                raise OutputError(
+                    f"Another run is writing to {self._root}; wait for it to end, or give this "
+                    "one another output folder."
+                ) from None
+            for leftover in self._root.glob(".run-*"):
+                shutil.rmtree(leftover)
+            folder = self._root / f".run-{uuid4().hex[:8]}"
+            folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.release()
+
+    def location(self, name: str) -> str:
+        """As `Output.location`."""
+        return str(self._root / name)
+
+    def read(self, name: str) -> bytes | None:
+        """As `Output.read`."""
+        with _explained(f"Cannot read {self._root / name}"):
+            try:
+                return (self._root / name).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def publish(self, tables: Path, name: str, manifest: bytes, pointer: bytes | None) -> None:
+        """As `Output.publish`: renames, each synced before the next step."""
+        with _explained(f"Cannot publish the snapshot in {self._root}"):
+            sync_folder(tables)
+            snapshots = private_folder(self._root / "snapshots")
+            manifests = private_folder(self._root / "manifests")
+            tables.rename(snapshots / name)
+            sync_folder(snapshots)
+            write_atomically(manifests / f"{name}.json", manifest)
+            if pointer is not None:
+                self._link(name)
+                write_atomically(self._root / LATEST, pointer)
+
+    def _link(self, name: str) -> None:
+        """Swap the convenience link; a file system without links just hasn't got it."""
+        link = self._root / "latest"
+        temporary = self._root / f".latest-{uuid4().hex[:8]}"
+        try:
+            temporary.symlink_to(Path("snapshots") / name, target_is_directory=True)
+            temporary.replace(link)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+    def snapshots(self) -> list[str]:
+        """As `Output.snapshots`."""
+        folder = self._root / "snapshots"
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    def remove_snapshot(self, name: str) -> None:
+        """As `Output.remove_snapshot`; out of sight first, so that no reader sees half of it."""
+        with _explained(f"Cannot remove an old snapshot in {self._root}"):
+            doomed = self._root / f".run-pruned-{name}"
+            (self._root / "snapshots" / name).rename(doomed)
+            shutil.rmtree(doomed)
+
+
+class RemoteOutput(Output):
+    """An object store, through pyarrow's file systems. Has no lock: schedule one run at a time."""
+
+    def __init__(self, url: str) -> None:
+        with _explained("Cannot open the output URL; is it complete, like s3://bucket/folder?"):
+            self._files, self._root = pafs.FileSystem.from_uri(url)
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """As `Output.workspace`, in this machine's folder for temporary files."""
+        with _explained("Cannot write to the output URL"):
+            # an early answer to wrong credentials, before hours of reading
+            self._put(f"{self._root}/.probe", b"")
+            self._files.delete_file(f"{self._root}/.probe")
+        with tempfile.TemporaryDirectory(prefix="willsuite-") as folder:
+            yield Path(folder)
+
+    def location(self, name: str) -> str:
+        """As `Output.location`; without credentials, even if the URL had some."""
+        return f"{self._files.type_name}://{self._root}/{name}"
+
+    def read(self, name: str) -> bytes | None:
+        """As `Output.read`."""
+        with _explained("Cannot read from the output URL"):
+            try:
+                with self._files.open_input_stream(f"{self._root}/{name}") as file:
+                    content: bytes = file.read()
+                    return content
+            except FileNotFoundError:
+                return None
+
+    def publish(self, tables: Path, name: str, manifest: bytes, pointer: bytes | None) -> None:
+        """As `Output.publish`: objects appear whole, and nobody looks before the pointer says."""
+        with _explained("Cannot publish the snapshot at the output URL"):
+            folder = f"{self._root}/snapshots/{name}"
+            self._files.create_dir(folder)
+            pafs.copy_files(
+                str(tables), folder, source_filesystem=pafs.LocalFileSystem(),
+                destination_filesystem=self._files,
+            )  # fmt: skip
+            self._files.create_dir(f"{self._root}/manifests")
+            self._put(f"{self._root}/manifests/{name}.json", manifest)
+            if pointer is not None:
+                self._put(f"{self._root}/{LATEST}", pointer)
+
+    def snapshots(self) -> list[str]:
+        """As `Output.snapshots`."""
+        selector = pafs.FileSelector(f"{self._root}/snapshots", allow_not_found=True)
+        with _explained("Cannot list the output URL"):
+            return sorted(info.base_name for info in self._files.get_file_info(selector))
+
+    def remove_snapshot(self, name: str) -> None:
+        """As `Output.remove_snapshot`."""
+        with _explained("Cannot remove an old snapshot at the output URL"):
+            self._files.delete_dir(f"{self._root}/snapshots/{name}")
+
+    def _put(self, path: str, content: bytes) -> None:
+        with self._files.open_output_stream(path) as file:
+            file.write(content)
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """An operating system's or file system's refusal as one sentence."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else ""
+        raise OutputError(f"{what}{f' ({reason})' if reason else ''}.") from None
