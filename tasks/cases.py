@@ -92,7 +92,7 @@ async def get_cases(case_ids: Sequence[str], part: Path) -> list[str]:
                 case = await client.get_case(case_id)
             except NotFoundError:
                 return None
-            return nested_cases(_columns([case]), client.next_fetch_number())[0]
+            return nested_cases(case_columns([case]), client.next_fetch_number())[0]
 
         tables = await together(fetch(case_id) for case_id in case_ids)
     await asyncio.to_thread(write_part, part, [table for table in tables if table is not None])
@@ -134,7 +134,7 @@ class _PageSeen:
 
 
 def _see(page: CasesPage) -> _PageSeen:
-    table, unread = nested_cases(_columns(page.cases), page.fetch_number)
+    table, unread = nested_cases(case_columns(page.cases), page.fetch_number)
     ids = [case.id for case in page.cases]
     in_order = all(before < after for before, after in pairwise(ids))
     # the records go, their table stays
@@ -144,7 +144,8 @@ def _see(page: CasesPage) -> _PageSeen:
     )
 
 
-def _columns(cases: Sequence[Case]) -> CaseColumns:
+def case_columns(cases: Sequence[Case]) -> CaseColumns:
+    """Records of the client as the columns that `schemas` turns into tables."""
     columns = _by_name(Case, cases)
     groups = [case.customers or () for case in cases]
     people = [person for group in groups for person in group]
