@@ -74,7 +74,7 @@ async def get_cases_pages(
             return _see(page)
 
         pages = await together(fetch(number) for number in range(first, last + 1))
-    await asyncio.to_thread(write_part, part, [page.table for page in pages])
+    write_part(part, [page.table for page in pages])
     return _summed(first, last, part, pages)
 
 

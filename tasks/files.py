@@ -24,6 +24,12 @@ def private_file(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "wb")
 
 
+def private_path(path: Path) -> str:
+    """Create an empty file, mode 0600, for a library that then opens it by name."""
+    private_file(path).close()
+    return str(path)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Put `content` at `path` so that every reader finds the old file or the new one, whole."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")

@@ -29,7 +29,7 @@ from willsuite import CaseFilters
 from willsuite.client import MAX_PER_PAGE
 from willsuite.errors import ContractError
 
-PAGES_PER_TASK = 50
+PAGES_PER_TASK = 100
 """A task run costs about 30 ms and a row in Prefect's database: one a batch, never one a page."""
 MAX_TASKS_PER_SWEEP = 400
 """Larger accounts get larger batches: Prefect's server loses task runs it can't record."""

@@ -39,8 +39,8 @@ from schemas.case_tables import (
     flat_tables,
 )
 from tasks.files import (
-    private_file,
     private_folder,
+    private_path,
     sync_file,
     sync_folder,
     write_atomically,
@@ -99,8 +99,7 @@ def _write_tables(
     rows = dict.fromkeys(paths, 0)
     with contextlib.ExitStack() as stack:
         writers = {
-            name: stack.enter_context(_parquet_writer(stack, path, name))
-            for name, path in paths.items()
+            name: stack.enter_context(_parquet_writer(path, name)) for name, path in paths.items()
         }
         for nested in merged(parts, without):
             tables = flat_tables(nested, field_labels)
@@ -117,10 +116,9 @@ def _write_tables(
     return {name: _finished(path, rows[name]) for name, path in paths.items()}
 
 
-def _parquet_writer(stack: contextlib.ExitStack, path: Path, name: str) -> pq.ParquetWriter:
-    file = stack.enter_context(private_file(path))
+def _parquet_writer(path: Path, name: str) -> pq.ParquetWriter:
     return pq.ParquetWriter(
-        file,
+        private_path(path),
         getattr(SCHEMAS, name),
         compression="zstd",
         compression_level=1,

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.case_tables import NESTED, latest_cases
-from tasks.files import private_file
+from tasks.files import private_path
 
 ROWS_AT_ONCE = 20_000
 """About how many cases are in memory while a snapshot is written; also its row groups."""
@@ -41,7 +41,7 @@ def write_part(path: Path, pages: Sequence[pa.Table]) -> None:
     table = table.take(pc.sort_indices(table["id"])).combine_chunks()
     ids = table["id"].to_pylist()
     cuts = [0, *(bisect_left(ids, boundary) for boundary in _BOUNDARIES), len(ids)]
-    with private_file(path) as sink, pa.ipc.new_file(sink, NESTED) as writer:
+    with pa.OSFile(private_path(path), "wb") as sink, pa.ipc.new_file(sink, NESTED) as writer:
         for start, end in pairwise(cuts):
             piece = table.slice(start, end - start).to_batches()
             # one batch a range, also where it is empty: its number is the range's

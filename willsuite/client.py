@@ -87,16 +87,9 @@ class WillSuiteClient:
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._api = Transport(
-            settings.base_url,
-            max_connections=settings.max_concurrency,
-            timeout_seconds=settings.read_timeout_seconds,
-        )
-        self._token_endpoint = Transport(
-            settings.token_endpoint,
-            max_connections=1,
-            timeout_seconds=settings.read_timeout_seconds,
-        )
+        seconds = settings.read_timeout_seconds
+        self._api = Transport(settings.base_url, timeout_seconds=seconds)
+        self._token_endpoint = Transport(settings.token_endpoint, timeout_seconds=seconds)
         self._tokens = TokenSource(
             self._token_endpoint,
             settings.client_id,

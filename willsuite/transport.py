@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -40,10 +40,11 @@ class Transport:
     """Sends to one origin only, that of `base_url`; redirects are never followed.
 
     TLS is verified against the operating system's trust store (`SSL_CERT_FILE` may name
-    another), not against certifi, and proxies from the environment are not used.
+    another), not against certifi, and proxies from the environment are not used. As many
+    connections as `send`s at once: the caller bounds them.
     """
 
-    def __init__(self, base_url: str, *, max_connections: int, timeout_seconds: float) -> None:
+    def __init__(self, base_url: str, *, timeout_seconds: float) -> None:
         # httpx logs whole URLs at INFO, and a filter in a URL may be a client's postcode
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -51,19 +52,9 @@ class Transport:
         self._base_url = base_url
         self.host = parts.netloc
         self._timeout_seconds = timeout_seconds
-        self._http = httpx.AsyncClient(
-            verify=ssl.create_default_context() if parts.scheme == "https" else False,
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(
-                max_connections=max_connections,
-                max_keepalive_connections=max_connections,
-                keepalive_expiry=KEEPALIVE_SECONDS,
-            ),
-            timeout=httpx.Timeout(
-                timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds), pool=None
-            ),
-        )
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else False
+        self._clients: list[httpx.AsyncClient] = []
+        self._idle: list[httpx.AsyncClient] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,7 +65,8 @@ class Transport:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._http.aclose()
+        for client in self._clients:
+            await client.aclose()
 
     async def send(
         self,
@@ -100,7 +92,7 @@ class Transport:
             raise ValueError("the path must be a plain one below the base URL")
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                response = await self._http.request(
+                response = await self._request(
                     method, url, headers=headers, params=params, content=content
                 )
         except TimeoutError:
@@ -114,6 +106,30 @@ class Transport:
                 f"The answer of {self.host} was lost ({type(error).__name__})."
             ) from None
         return Answer(response.status_code, response.headers, response.content)
+
+    async def _request(self, method: str, url: str, **details: Any) -> httpx.Response:
+        """Send by a client that has nothing else under way; the last one used first.
+
+        One connection a client: httpx looks at every connection of a pool for every request,
+        which at 32 connections costs as much as all our own work (benchmarks/export.py).
+        """
+        client = self._idle.pop() if self._idle else self._new_client()
+        try:
+            return await client.request(method, url, **details)
+        finally:
+            self._idle.append(client)
+
+    def _new_client(self) -> httpx.AsyncClient:
+        seconds = self._timeout_seconds
+        client = httpx.AsyncClient(
+            verify=self._tls,
+            trust_env=False,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=KEEPALIVE_SECONDS),
+            timeout=httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT_SECONDS, seconds)),
+        )
+        self._clients.append(client)
+        return client
 
 
 def _reason(error: BaseException) -> str:
