@@ -5,6 +5,11 @@ A Failed state returned (not an exception raised) makes Prefect log that sentenc
 traceback; a script that awaits the flow gets the error raised all the same.
 """
 
+import asyncio
+import sys
+from typing import Any
+
+from prefect import Flow
 from prefect.states import Failed, State
 
 from tasks.policy import RunError
@@ -24,3 +29,11 @@ def failed(error: BaseException) -> State:
             "permissions, and run again."
         )
     return Failed(message=str(error), data=error)
+
+
+def run_here(flow: Flow[..., Any]) -> None:
+    """Run `flow` with its defaults, as `python -m flows.<name>` does; exit 1 if it fails."""
+    try:
+        asyncio.run(flow())
+    except EXPECTED_ERRORS:
+        sys.exit(1)  # the log has just said why

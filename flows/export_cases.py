@@ -16,7 +16,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from flows.endings import EXPECTED_ERRORS, failed
+from flows.endings import EXPECTED_ERRORS, failed, run_here
 from schemas.case_tables import SCHEMA_VERSION
 from tasks.connection import connected
 from tasks.crm_fields import get_crm_fields
@@ -100,9 +100,9 @@ async def _export(
     logger = get_run_logger()
     with output.workspace() as workspace:
         labels, fields_note = await _field_labels()
-        progress = Progress("export-cases-progress", "Cases listed")
-        listing = await list_cases(workspace, filters, progress)
-        await progress.show(listing.rows, listing.counted, final=True)
+        with Progress("export-cases-progress").shown() as progress:
+            listing = await list_cases(workspace, filters, progress)
+            logger.info("Listed %s cases: %s.", f"{listing.rows:,}", listing.verification)
         if listing.verification is Verification.UNCONVERGED and not allow_unverified:
             raise UnverifiedExportError(_unverified(listing))
         tables = workspace / "tables"
@@ -115,6 +115,8 @@ async def _export(
         pointer = _pointer(name, manifest["watermark"]) if is_latest else None
         output.publish(tables, name, _json(manifest), pointer)
         pruned = output.prune(keep_last)
+        await progress.finish()
+    logger.info("Published %s.", output.location(f"snapshots/{name}"))
     if not is_latest:
         logger.warning(
             "%s still names the export of all cases; this filtered one is in snapshots/%s.",
@@ -125,7 +127,7 @@ async def _export(
         snapshot=output.location(f"snapshots/{name}"),
         manifest=output.location(f"manifests/{name}.json"),
         is_latest=is_latest,
-        verification=listing.verification,
+        verification=listing.verification.value,
         cases=files["cases"].rows,
         customers=files["customers"].rows,
         case_meta=files["case_meta"].rows,
@@ -253,3 +255,7 @@ async def _show(manifest: Mapping[str, Any]) -> None:
             f"sweep(s); WillSuite counts {manifest['counted']}."
         ),
     )
+
+
+if __name__ == "__main__":
+    run_here(export_cases)

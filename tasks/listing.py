@@ -29,7 +29,7 @@ from willsuite import CaseFilters
 from willsuite.client import MAX_PER_PAGE
 from willsuite.errors import ContractError
 
-PAGES_PER_TASK = 100
+PAGES_PER_TASK = 50
 """A task run costs about 30 ms and a row in Prefect's database: one a batch, never one a page."""
 MAX_TASKS_PER_SWEEP = 400
 """Larger accounts get larger batches: Prefect's server loses task runs it can't record."""
@@ -106,12 +106,13 @@ async def list_cases(folder: Path, filters: CaseFilters, progress: Progress) -> 
         WillSuiteError: a page could not be had; what is in `folder` is worth nothing then.
     """
     listing = Listing(filters, folder)
+    progress.begin("Cases listed")
     first = await get_cases_pages(1, 1, listing.next_part(), MAX_PER_PAGE, filters)
     listing.started_at = (first.server_date or datetime.now(UTC)).astimezone(UTC)
     listing.has_server_clock = first.server_date is not None
     sizes = page_sizes(min(first.per_page or MAX_PER_PAGE, MAX_PER_PAGE))
     # a server that gave fewer rows than asked for keeps doing so: the first size stays as asked
-    await _sweep(listing, MAX_PER_PAGE, progress, first)
+    await _sweep(listing, MAX_PER_PAGE, first)
     next(sizes)
     settled = listing.sweeps[0].is_quiet
     while True:
@@ -123,7 +124,8 @@ async def list_cases(folder: Path, filters: CaseFilters, progress: Progress) -> 
             break
         size = next(sizes)
         progress.say(f"Cases moved while they were listed; listing them again, {size} a page.")
-        new = await _sweep(listing, size, progress)
+        progress.begin(f"Cases listed again ({len(listing.sweeps) + 1})")
+        new = await _sweep(listing, size)
         settled = not len(new) or nothing_missed(new, await _catch_up(listing))
     listing.verification = verdict(
         sweeps=len(listing.sweeps),
@@ -134,11 +136,9 @@ async def list_cases(folder: Path, filters: CaseFilters, progress: Progress) -> 
     return listing
 
 
-async def _sweep(
-    listing: Listing, page_size: int, progress: Progress, first: PagesSeen | None = None
-) -> IdHashes:
+async def _sweep(listing: Listing, page_size: int, first: PagesSeen | None = None) -> IdHashes:
     """Walk over all pages once; returns the hashes of ids not known before."""
-    batches = await _walk(listing, page_size, listing.filters, progress, first)
+    batches = await _walk(listing, page_size, listing.filters, first)
     hashes = _hashes(batches)
     new = np.setdiff1d(hashes, listing.known, assume_unique=True)
     listing.known = np.union1d(listing.known, hashes)
@@ -166,21 +166,14 @@ async def _walk(
     listing: Listing,
     page_size: int,
     filters: CaseFilters,
-    progress: Progress | None = None,
     first: PagesSeen | None = None,
 ) -> list[PagesSeen]:
     """Every page up to the first empty one, in batches; `last_page` is only a hint."""
     slots = asyncio.Semaphore(TASKS_AT_ONCE)
-    done_rows = 0
 
     async def fetch(start: int, end: int) -> PagesSeen:
-        nonlocal done_rows
         async with slots:
-            seen = await get_cases_pages(start, end, listing.next_part(), page_size, filters)
-        done_rows += seen.rows
-        if progress is not None:
-            await progress.show(done_rows, max((t for t in seen.totals if t), default=None))
-        return seen
+            return await get_cases_pages(start, end, listing.next_part(), page_size, filters)
 
     if first is None:
         first = await fetch(1, 1)

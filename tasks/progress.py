@@ -5,6 +5,9 @@ the log says so once and the run goes on.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
@@ -16,43 +19,73 @@ UPDATE_EVERY_SECONDS = 1.0
 
 
 class Progress:
-    """How far one run is. `key` names the artifact: lower case, digits and dashes."""
+    """How far one flow run is. `key` names the artifact: lower case, digits and dashes."""
 
-    def __init__(self, key: str, what: str) -> None:
+    def __init__(self, key: str) -> None:
         self._key = key
-        self._what = what
         self._logger = get_run_logger()
         self._artifact: UUID | None = None
         self._broken = False
         self._logged_at = self._updated_at = time.monotonic()
+        self._what = ""
+        self._done = 0
+
+    @contextmanager
+    def shown(self) -> Iterator["Progress"]:
+        """Make this the progress that tasks of the run add to."""
+        before = _current.set(self)
+        try:
+            yield self
+        finally:
+            _current.reset(before)
 
     def say(self, message: str) -> None:
         """A line in the run's log, at once."""
         self._logger.info("%s", message)
 
-    async def show(self, done: int, expected: int | None, *, final: bool = False) -> None:
-        """`done` of `expected` so far; throttled, except for the first and the final call."""
+    def begin(self, what: str) -> None:
+        """Count from zero; `what` is counted ("Cases listed")."""
+        self._what, self._done = what, 0
+
+    async def add(self, count: int, expected: int | None) -> None:
+        """`count` more of `expected`; shown now and then."""
+        self._done += count
         now = time.monotonic()
-        if final or now - self._logged_at >= LOG_EVERY_SECONDS:
+        if now - self._logged_at >= LOG_EVERY_SECONDS:
             self._logged_at = now
             of = f" of {expected:,}" if expected else ""
-            self._logger.info("%s: %s%s", self._what, f"{done:,}", of)
-        if final or self._artifact is None or now - self._updated_at >= UPDATE_EVERY_SECONDS:
+            self._logger.info("%s: %s%s", self._what, f"{self._done:,}", of)
+        if self._artifact is None or now - self._updated_at >= UPDATE_EVERY_SECONDS:
             self._updated_at = now
-            share = 100.0 if final else min(99.0, 100.0 * done / expected) if expected else 0.0
-            await self._show_artifact(share)
+            # never 100 before the end: what comes after the listing takes time too
+            await self._show(min(99.0, 100.0 * self._done / expected) if expected else 0.0)
 
-    async def _show_artifact(self, percent: float) -> None:
+    async def finish(self) -> None:
+        """Show 100 %."""
+        await self._show(100.0)
+
+    async def _show(self, percent: float) -> None:
         if self._broken:
             return
         try:
             if self._artifact is None:
+                # shown only by its id from here on, so that calls at once make one artifact
+                self._broken = True
                 created: Any = await acreate_progress_artifact(
                     progress=percent, key=self._key, description=self._what
                 )
-                self._artifact = created
+                self._artifact, self._broken = created, False
             else:
-                await aupdate_progress_artifact(self._artifact, percent)
+                await aupdate_progress_artifact(self._artifact, percent, self._what)
         except Exception as error:  # noqa: BLE001 - the work matters, its display doesn't
             self._broken = True
             self._logger.warning("Progress can't be shown (%s); going on.", type(error).__name__)
+
+
+_current: ContextVar[Progress | None] = ContextVar("progress", default=None)
+
+
+async def add_progress(count: int, expected: int | None) -> None:
+    """Add to the progress of the run around the calling task, if it shows one."""
+    if (progress := _current.get()) is not None:
+        await progress.add(count, expected)

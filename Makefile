@@ -1,0 +1,64 @@
+# The whole developer interface. Each target sets up what it needs; python3 >= 3.11 is enough.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup demo test check bench export sandbox server deploy worker lock clean
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP) ## build .venv from requirements.lock
+
+$(STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11; name another one: make setup PYTHON=python3.12"; exit 1; }
+	@echo "Installing into .venv (a minute or two the first time) ..."
+	@if command -v uv >/dev/null 2>&1; then \
+	  UV_PYTHON_DOWNLOADS=never uv venv --quiet --allow-existing --python $(PYTHON) .venv \
+	  && uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock; \
+	else \
+	  $(PYTHON) -m venv .venv \
+	  && $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps \
+	    -r requirements.lock; \
+	fi
+	@touch $(STAMP)
+
+demo: $(STAMP) ## export 1,600 invented cases from a local WillSuite and show the result
+	@$(BIN)/python demo.py
+
+test: $(STAMP) ## run the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## the export beside a bare loop (some minutes)
+	$(BIN)/python -m benchmarks.export
+
+export: $(STAMP) ## export the account that the WILLSUITE_* variables or .env name
+	@$(BIN)/python -m flows.export_cases
+
+sandbox: $(STAMP) ## serve a local WillSuite on port 8080 until Ctrl-C
+	@$(BIN)/python -m sandbox
+
+server: $(STAMP) ## serve Prefect's UI and API on port 4200 until Ctrl-C
+	$(BIN)/prefect server start
+
+deploy: $(STAMP) ## create the work pool and all deployments of prefect.yaml
+	$(BIN)/prefect --no-prompt work-pool create willsuite --type process --overwrite
+	$(BIN)/prefect --no-prompt deploy --all
+
+worker: $(STAMP) ## run what is scheduled, until Ctrl-C
+	$(BIN)/prefect worker start --pool willsuite
+
+lock: ## resolve requirements.lock anew (needs uv)
+	UV_PYTHON_DOWNLOADS=never uv pip compile pyproject.toml --group dev --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --upgrade \
+	  --custom-compile-command "make lock" -o requirements.lock
+
+clean: ## remove the virtual environment and the demo's data
+	rm -rf .venv data/demo
