@@ -1,7 +1,8 @@
 """`make demo`: what this product does, on a local WillSuite with invented people.
 
 Starts the sandbox in this process and lets Prefect start its own embedded server, runs the
-export, reads the files back and prints what is in them. Everything it leaves is in data/demo.
+export, reads the files back and prints what is in them. Everything it leaves is in data/demo (or
+in the folder given as its argument).
 """
 
 import asyncio
@@ -12,40 +13,41 @@ from pathlib import Path
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 
-FOLDER = Path(__file__).resolve().parent / "data" / "demo"
+DEFAULT_FOLDER = Path(__file__).resolve().parent / "data" / "demo"
 CASES = 1600
 
 
 def main() -> None:
     """Run the demo; exit code 0 only if every case was exported."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_FOLDER
     # a terminated demo ends like an interrupted one: with its Prefect server stopped
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with running(Sandbox(Options(cases=CASES))) as sandbox:
-            use_demo_settings(sandbox.url)
-            show(export())
+            use_demo_settings(sandbox.url, folder)
+            show(export(folder / "exports"))
     except KeyboardInterrupt:
         sys.exit("Interrupted; nothing of the demo is running any more.")
 
 
-def use_demo_settings(url: str) -> None:
+def use_demo_settings(url: str, folder: Path) -> None:
     """The sandbox's account and a Prefect of the demo's own, whatever is set outside."""
     for name in [name for name in os.environ if name.startswith(("PREFECT_", "WILLSUITE_"))]:
         del os.environ[name]
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(
         WILLSUITE_BASE_URL=url,
         WILLSUITE_TOKEN_URL=f"{url}/oauth/token",
         WILLSUITE_CLIENT_ID=CLIENT_ID,
         WILLSUITE_CLIENT_SECRET=CLIENT_SECRET,
-        PREFECT_HOME=str(FOLDER / "prefect"),
+        PREFECT_HOME=str(folder / "prefect"),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="120",
         DO_NOT_TRACK="1",
     )
 
 
-def export() -> str:
+def export(output: Path) -> str:
     """Run the flow; returns the snapshot's folder."""
     print(
         "A local WillSuite is up. Starting Prefect's embedded server (10 s or so) ...", flush=True
@@ -55,7 +57,7 @@ def export() -> str:
     from flows.export_cases import export_cases
 
     try:
-        summary = asyncio.run(export_cases(output=str(FOLDER / "exports")))
+        summary = asyncio.run(export_cases(output=str(output)))
     except EXPECTED_ERRORS:
         sys.exit(1)  # the flow's log has just said why
     print(f"\nVerification: {summary['verification']} after {summary['sweeps']} sweep(s)")

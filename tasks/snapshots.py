@@ -283,6 +283,7 @@ class RemoteOutput(Output):
         """As `Output.workspace`, in this machine's folder for temporary files."""
         with _explained("Cannot write to the output URL"):
             # an early answer to wrong credentials, before hours of reading
+            self._files.create_dir(self._root, recursive=True)
             self._put(f"{self._root}/.probe", b"")
             self._files.delete_file(f"{self._root}/.probe")
         with tempfile.TemporaryDirectory(prefix="willsuite-") as folder:

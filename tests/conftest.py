@@ -1,0 +1,63 @@
+"""What all tests share: a clean environment, sandboxes, and one Prefect server for the session."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_account_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test may reach a real account: neither by environment nor by a .env file."""
+    for name in [name for name in os.environ if name.startswith("WILLSUITE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A real Prefect server (SQLite) for the session."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def start_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Sandbox]]:
+    """Start a sandbox with the given options and point the environment at it."""
+    with ExitStack() as stack:
+
+        def start(**options: object) -> Sandbox:
+            sandbox = Sandbox(Options(**{"cases": 250, **options}))  # type: ignore[arg-type]
+            stack.enter_context(running(sandbox))
+            monkeypatch.setenv("WILLSUITE_BASE_URL", sandbox.url)
+            monkeypatch.setenv("WILLSUITE_CLIENT_ID", CLIENT_ID)
+            monkeypatch.setenv("WILLSUITE_CLIENT_SECRET", CLIENT_SECRET)
+            return sandbox
+
+        yield start
+
+
+@pytest.fixture
+def run_log(prefect_server: None) -> Iterator[list[str]]:
+    """The log of flow and task runs as text, tracebacks included."""
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    handler = Keep()
+    loggers = [logging.getLogger(f"prefect.{kind}") for kind in ("flow_runs", "task_runs")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield lines
+    for logger in loggers:
+        logger.removeHandler(handler)

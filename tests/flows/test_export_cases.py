@@ -1,0 +1,500 @@
+"""The export through the real engine, against a server on a socket."""
+
+import asyncio
+import json
+import random
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import pytest
+from prefect.client.schemas.objects import State
+
+from flows.export_cases import UnverifiedExportError, export_cases
+from sandbox.faults import Change, Drip, Drop, Fault, Html, Status, Truncate
+from sandbox.people import CRM_FIELDS, case_of
+from sandbox.server import Sandbox
+from sandbox.store import Store
+from schemas.case_tables import SCHEMAS
+from tasks.policy import OutputError, RunError
+from tasks.snapshots import LocalOutput
+from willsuite.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ServerError,
+    TokenUnavailableError,
+)
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+StartSandbox = Callable[..., Sandbox]
+LABELS = {field["id"]: field["field_label"] for field in CRM_FIELDS}
+
+
+def export(output: Path, **parameters: Any) -> dict[str, Any]:
+    return dict(asyncio.run(export_cases(output=str(output), **parameters)))
+
+
+def end_of(output: Path, **parameters: Any) -> State[Any]:
+    state: State[Any] = asyncio.run(
+        export_cases(output=str(output), return_state=True, **parameters)
+    )
+    return state
+
+
+def latest(output: Path) -> dict[str, str]:
+    return dict(json.loads((output / "latest.json").read_text()))
+
+
+def manifest_of(output: Path) -> dict[str, Any]:
+    return dict(json.loads((output / latest(output)["manifest"]).read_text()))
+
+
+def published(output: Path) -> dict[str, list[dict[str, Any]]]:
+    """The tables that latest.json names, as rows."""
+    folder = output / latest(output)["snapshot"]
+    return {name: pq.read_table(folder / f"{name}.parquet").to_pylist() for name in SCHEMAS._fields}
+
+
+def expected(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """The same tables made from the server's own data, the plain way."""
+    tables: dict[str, list[dict[str, Any]]] = {"cases": [], "customers": [], "case_meta": []}
+    for case_id in store.ids:
+        case = store.case(case_id)
+        assert case is not None
+        row = {name: case[name] for name in SCHEMAS.cases.names}
+        tables["cases"].append(row | {"is_active": bool(case["is_active"])})
+        for person in case["customers"]:
+            row = {name: person.get(name) for name in SCHEMAS.customers.names}
+            flag = person.get("is_deceased")
+            row |= {"case_id": case_id, "is_deceased": None if flag is None else bool(flag)}
+            tables["customers"].append(row)
+        tables["case_meta"] += [
+            {
+                "case_id": case_id,
+                "field_id": field_id,
+                "field_label": LABELS.get(field_id),
+                "value": value,
+            }
+            for field_id, value in case["meta"].items()
+        ]
+    return tables
+
+
+def newcomer(number: int) -> dict[str, Any]:
+    """A case that somebody adds while the export runs."""
+    case_id = f"{random.Random(number).getrandbits(128):032x}"
+    return case_of(case_id, ref=f"NEW-{number}", notes=None, meta={}, is_active=1, customers=[])
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, the lock apart."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink() and path.name != ".lock"
+    }
+
+
+def test_every_value_of_every_case_arrives_unchanged(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=250)
+    summary = export(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+    assert summary["cases"] == 250
+    assert summary["verification"] == manifest_of(tmp_path / "out")["verification"] == "quiet"
+
+
+def test_a_quiet_export_asks_for_each_page_once_and_for_four_things_more(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=250)
+    export(tmp_path / "out")
+    asked = [(seen.path, seen.query) for seen in sandbox.requests]
+    pages = [query["page"] for _, query in asked if query.get("perPage") == "100"]
+    plain = [q["page"] for _, q in asked if q.get("perPage") == "100" and "updatedAfter" not in q]
+    assert sorted(plain) == ["1", "2", "3", "4"]  # 4 is empty, which proves the end
+    assert len(pages) == 5  # and one page of recent changes
+    others = sorted(path for path, query in asked if query.get("perPage") != "100")
+    assert others == ["/cases", "/crm-fields", "/oauth/token"]
+
+
+def test_only_the_given_host_is_asked_although_the_links_name_another(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=250)
+    export(tmp_path / "out")
+    assert {seen.host for seen in sandbox.requests} == {sandbox.url.split("/")[2]}
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [{"max_per_page": 37}, {"words_as_flags": True}, {"order": "newest"}, {"order": "oldest"}],
+)
+def test_documented_liberties_of_the_server_change_nothing(
+    start_sandbox: StartSandbox, tmp_path: Path, behaviour: dict[str, Any]
+) -> None:
+    sandbox = start_sandbox(cases=120, **behaviour)
+    export(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+    assert manifest_of(tmp_path / "out")["verification"] == "quiet"
+
+
+def test_every_kind_of_passing_fault_is_survived(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=900, token_seconds=2)
+    sandbox.faults = [
+        Fault(Status(429, {"Retry-After": "1"}), path="/cases", page=2),
+        Fault(Status(500), path="/cases", page=3),
+        Fault(Status(503, body="<h1>down</h1>"), path="/cases", page=4),
+        Fault(Truncate(), path="/cases", page=5),
+        Fault(Truncate(announced=False), path="/cases", page=6),
+        Fault(Drop(), path="/cases", page=7),
+        Fault(Html(), path="/cases", page=8),
+        Fault(Status(401), path="/cases", page=9),
+        Fault(Status(500), path="/oauth/token"),
+    ]
+    export(tmp_path / "out")
+    assert all(fault.played for fault in sandbox.faults)
+    assert published(tmp_path / "out") == expected(sandbox.store)
+
+
+def test_a_dripping_page_is_given_up_and_asked_for_again(
+    start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILLSUITE_READ_TIMEOUT_SECONDS", "1")
+    sandbox = start_sandbox(cases=150)
+    sandbox.faults = [Fault(Drip(), path="/cases", page=2)]
+    export(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+
+
+def test_a_rate_limit_costs_one_refusal_and_no_case(
+    start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.server.WINDOW_SECONDS", 3.0)
+    sandbox = start_sandbox(cases=1000, requests_per_minute=9)
+    refused = []
+    monkeypatch.setattr(
+        "willsuite.pacing.Pacer._refused",
+        _counting(refused, __import__("willsuite.pacing").pacing.Pacer._refused),
+    )
+    export(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+    windows = len([s for s in sandbox.requests if s.path != "/oauth/token"]) // 9 + 1
+    assert 1 <= len(refused) <= windows
+
+
+def _counting(calls: list[int], real: Callable[..., None]) -> Callable[..., None]:
+    def counted(*args: Any) -> None:
+        calls.append(1)
+        real(*args)
+
+    return counted
+
+
+def test_cases_that_slip_between_pages_are_found_by_another_sweep(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=400)
+    first_ids = sandbox.store.ids[:3]
+    leave = Change(lambda store: [store.delete(case_id) for case_id in first_ids])
+    sandbox.faults = [Fault(leave, path="/cases", page=3)]
+    export(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+    manifest = manifest_of(tmp_path / "out")
+    assert manifest["verification"] == "converged"
+    assert [sweep["page_size"] for sweep in manifest["sweeps"]][:2] == [100, 97]
+    assert manifest["gone"] == 3
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("order", ["id", "newest"])
+def test_whatever_moves_while_pages_are_read_the_export_is_what_the_server_has(
+    start_sandbox: StartSandbox, tmp_path: Path, seed: int, order: str
+) -> None:
+    sandbox = start_sandbox(cases=300, seed=seed, order=order)
+    rng = random.Random(seed)
+
+    def disturb(store: Store) -> None:
+        victim = rng.choice(store.ids)
+        rng.choice(
+            [
+                lambda: store.delete(victim),
+                lambda: store.put(newcomer(rng.getrandbits(40))),
+                lambda: store.change(victim, notes="changed meanwhile"),
+            ]
+        )()
+
+    sandbox.faults = [Fault(Change(disturb), path="/cases", skip=1, times=5)]
+    export(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+
+
+def test_a_list_that_never_settles_fails_and_publishes_nothing(
+    start_sandbox: StartSandbox, tmp_path: Path, run_log: list[str]
+) -> None:
+    sandbox = start_sandbox(cases=60)
+    numbers = iter(range(10_000))
+    grow = Change(lambda store: store.put(newcomer(next(numbers))))
+    sandbox.faults = [Fault(grow, path="/cases", times=None)]
+    with pytest.raises(UnverifiedExportError, match="could not be verified"):
+        export(tmp_path / "out")
+    assert not (tmp_path / "out" / "latest.json").exists()
+    export(tmp_path / "out", allow_unverified=True)
+    assert manifest_of(tmp_path / "out")["verification"] == "unconverged"
+
+
+def test_an_account_without_cases_gives_empty_tables_with_the_same_schemas(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    start_sandbox(cases=0)
+    export(tmp_path / "out")
+    folder = tmp_path / "out" / latest(tmp_path / "out")["snapshot"]
+    for name, schema in SCHEMAS._asdict().items():
+        table = pq.read_table(folder / f"{name}.parquet")
+        assert table.schema.equals(schema)
+        assert len(table) == 0
+
+
+def test_pandas_pyarrow_duckdb_and_polars_open_a_snapshot(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    start_sandbox(cases=130)
+    summary = export(tmp_path / "out")
+    folder = Path(summary["snapshot"])
+    for name in SCHEMAS._fields:
+        path = folder / f"{name}.parquet"
+        counts = {
+            len(pd.read_parquet(path)),
+            pads.dataset(path).count_rows(),
+            len(pl.read_parquet(path)),
+            len(duckdb.sql(f"select * from '{path}'").fetchall()),
+        }
+        assert counts == {summary[name]}
+    assert len(pl.read_parquet(folder / "cases*.parquet")) == 130
+    assert len(pd.read_parquet(tmp_path / "out" / "latest" / "cases.parquet")) == 130
+
+
+@pytest.mark.parametrize(
+    ("filters", "wire"),
+    [
+        ({"ref": "WS-000007"}, {"ref": "WS-000007"}),
+        ({"postcode": "QX1 1ZZ"}, {"postcode": "QX1 1ZZ"}),
+        ({"updated_after": "2020-01-31"}, {"updatedAfter": "2020-01-31 00:00:00"}),
+        ({"updated_after": "2020-01-31T10:00:00+02:00"}, {"updatedAfter": "2020-01-31 08:00:00"}),
+    ],
+)
+def test_filters_reach_the_server_and_the_manifest(
+    start_sandbox: StartSandbox, tmp_path: Path, filters: dict[str, str], wire: dict[str, str]
+) -> None:
+    sandbox = start_sandbox(cases=120)
+    summary = export(tmp_path / "out", **filters)
+    first = next(seen for seen in sandbox.requests if seen.path == "/cases")
+    assert first.query == {"page": "1", "perPage": "100", **wire}
+    assert manifest_of(tmp_path / "out")["filters"] == wire
+    ids = sandbox.store.listing(ref=filters.get("ref"), postcode=filters.get("postcode"))
+    assert summary["cases"] == len(ids)
+
+
+def test_a_filtered_export_does_not_take_the_place_of_the_full_one(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    start_sandbox(cases=120)
+    export(tmp_path / "out")
+    before = latest(tmp_path / "out")
+    summary = export(tmp_path / "out", ref="WS-000007")
+    assert latest(tmp_path / "out") == before
+    assert not summary["is_latest"]
+    assert len(pq.read_table(Path(summary["snapshot"]) / "cases.parquet")) == 1
+
+
+def test_old_snapshots_go_and_the_newest_stay(start_sandbox: StartSandbox, tmp_path: Path) -> None:
+    start_sandbox(cases=5)
+    names = [Path(export(tmp_path / "out", keep_last=2)["snapshot"]).name for _ in range(4)]
+    left = {path.name for path in (tmp_path / "out" / "snapshots").iterdir()}
+    assert len(left) == 2
+    assert names[-1] in left
+    assert latest(tmp_path / "out")["snapshot"] == f"snapshots/{names[-1]}"
+
+
+def test_files_are_for_their_owner_only_and_nothing_temporary_is_left(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    start_sandbox(cases=30)
+    output = tmp_path / "out"
+    export(output)
+    for path in [output, *output.rglob("*")]:
+        if not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            assert mode == (0o700 if path.is_dir() else 0o600), path
+    assert {path.name for path in output.iterdir()} == {
+        ".lock", "latest", "latest.json", "manifests", "snapshots",
+    }  # fmt: skip
+
+
+def test_the_watermark_is_26_hours_before_the_servers_own_start(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    start_sandbox(cases=5)
+    export(tmp_path / "out")
+    manifest = manifest_of(tmp_path / "out")
+    started = pd.Timestamp(manifest["started_at"])
+    assert manifest["clock"] == "server"
+    assert pd.Timestamp(manifest["watermark"], tz="UTC") == started - pd.Timedelta(hours=26)
+    assert latest(tmp_path / "out")["watermark"] == manifest["watermark"]
+
+
+def test_fields_the_documents_do_not_know_are_counted(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=20)
+    for case_id in sandbox.store.ids[:3]:
+        sandbox.store.case(case_id)["shoe_size"] = 9  # type: ignore[index]
+    sandbox.store.case(sandbox.store.ids[4])["is_active"] = "perhaps"  # type: ignore[index]
+    export(tmp_path / "out")
+    manifest = manifest_of(tmp_path / "out")
+    assert manifest["unknown_fields"] == {"case.shoe_size": 3}
+    assert manifest["unread_values"] == {"case.is_active": 1}
+
+
+def wrong_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILLSUITE_CLIENT_SECRET", "canary-wrong-secret")
+
+
+def plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILLSUITE_BASE_URL", "http://willsuite.example/engine/api")
+
+
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILLSUITE_BASE_URL", "http://127.0.0.1:9/engine/api")
+
+
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WILLSUITE_CLIENT_ID")
+
+
+def nothing(_monkeypatch: pytest.MonkeyPatch) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("spoil", "parameters", "error", "advice"),
+    [
+        (wrong_secret, {}, AuthenticationError, "check WILLSUITE_CLIENT_ID and"),
+        (plain_http, {}, ConfigurationError, "must start with https://"),
+        (unreachable, {}, TokenUnavailableError, "Check WILLSUITE_BASE_URL"),
+        (no_credentials, {}, ConfigurationError, "WILLSUITE_CLIENT_ID must be set"),
+        (nothing, {"mode": "partial"}, RunError, 'use mode="full"'),
+        (nothing, {"mode": "incremental"}, RunError, 'use mode="full"'),
+        (nothing, {"updated_after": "soon"}, RunError, "must be a time like"),
+        (nothing, {"keep_last": 0}, RunError, "at least 1"),
+        (nothing, {"connection": "nowhere"}, ConfigurationError, "There is no block"),
+    ],
+)
+def test_a_run_that_cannot_work_says_what_to_do_and_leaves_the_last_export_alone(
+    start_sandbox: StartSandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_log: list[str],
+    spoil: Callable[[pytest.MonkeyPatch], None],
+    parameters: dict[str, Any],
+    error: type[Exception],
+    advice: str,
+) -> None:
+    start_sandbox(cases=20)
+    export(tmp_path / "out")
+    before = everything_in(tmp_path / "out")
+    spoil(monkeypatch)
+    run_log.clear()
+    state = end_of(tmp_path / "out", **parameters)
+    assert state.is_failed()
+    assert advice in str(state.message)
+    assert "\n" not in str(state.message)
+    assert isinstance(asyncio.run(state.aresult(raise_on_failure=False)), error)
+    assert advice.replace('"', "") in run_log[-1].replace('\\"', "").replace('"', "")
+    log = "\n".join(run_log)
+    assert "Traceback" not in log
+    assert "canary-wrong-secret" not in log
+    assert everything_in(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("place", ["file/out", "/proc/willsuite-exports"])
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_asked(
+    start_sandbox: StartSandbox, tmp_path: Path, run_log: list[str], place: str
+) -> None:
+    sandbox = start_sandbox(cases=20)
+    (tmp_path / "file").write_text("not a folder")
+    state = end_of(tmp_path / place)
+    assert state.is_failed()
+    assert "Cannot write to the output folder" in str(state.message)
+    assert sandbox.requests == []
+    assert "Traceback" not in "\n".join(run_log)
+
+
+def test_a_page_that_always_fails_ends_the_run_and_leaves_no_temporary_file(
+    start_sandbox: StartSandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_log: list[str],
+) -> None:
+    sandbox = start_sandbox(cases=350)
+    export(tmp_path / "out")
+    before = everything_in(tmp_path / "out")
+    monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr("tasks.cases.get_cases_pages.retry_delay_seconds", 0)
+    sandbox.faults = [Fault(Status(500), path="/cases", page=3, times=None)]
+    sandbox.requests.clear()
+    with pytest.raises(ServerError, match="500"):
+        export(tmp_path / "out")
+    # five times in the client, twice in the engine: the product that tasks/policy.py states
+    assert [seen.query.get("page") for seen in sandbox.requests].count("3") == 10
+    assert everything_in(tmp_path / "out") == before
+    assert "Traceback" not in "\n".join(run_log)
+
+
+def test_a_second_run_into_the_same_output_is_refused(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=20)
+    with (
+        LocalOutput(tmp_path / "out").workspace(),
+        pytest.raises(OutputError, match="Another run is writing"),
+    ):
+        export(tmp_path / "out")
+    assert sandbox.requests == []
+    assert export(tmp_path / "out")["cases"] == 20
+
+
+def test_an_account_that_may_not_read_crm_fields_is_exported_without_labels(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=60)
+    sandbox.faults = [Fault(Status(403), path="/crm-fields", times=None)]
+    export(tmp_path / "out")
+    rows = published(tmp_path / "out")["case_meta"]
+    assert len(rows) == len(expected(sandbox.store)["case_meta"])
+    assert {row["field_label"] for row in rows} == {None}
+    assert manifest_of(tmp_path / "out")["crm_fields"] == "status 403"
+
+
+def test_a_block_can_name_the_account(
+    start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.connection import WillSuiteConnection
+
+    sandbox = start_sandbox(cases=7)
+    block = WillSuiteConnection(
+        client_id="sandbox", client_secret="sandbox-secret", base_url=sandbox.url
+    )
+    asyncio.run(block.asave("head-office", overwrite=True))
+    monkeypatch.setenv("WILLSUITE_BASE_URL", "http://127.0.0.1:9/engine/api")
+    assert export(tmp_path / "out", connection="head-office")["cases"] == 7

@@ -1,0 +1,106 @@
+"""The layout of an output folder, on this machine and on an object store."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.files import write_atomically
+from tasks.policy import OutputError
+from tasks.snapshots import LATEST, LocalOutput, Output, RemoteOutput, open_output
+
+
+def local(tmp_path: Path) -> Output:
+    return open_output(str(tmp_path / "out"))
+
+
+def remote(_tmp_path: Path) -> Output:
+    """pyarrow's in-memory file system, through the same calls as s3://."""
+    return open_output("mock://bucket/out")
+
+
+both_kinds = pytest.mark.parametrize("kind", [local, remote])
+
+
+def publish(output: Output, name: str, *, point: bool = True) -> None:
+    with output.workspace() as workspace:
+        tables = workspace / "tables"
+        tables.mkdir()
+        (tables / "cases.parquet").write_bytes(name.encode())
+        pointer = json.dumps({"snapshot": f"snapshots/{name}"}).encode() if point else None
+        output.publish(tables, name, b'{"rows": 1}', pointer)
+
+
+@both_kinds
+def test_a_snapshot_its_manifest_and_the_pointer_are_published(kind: type, tmp_path: Path) -> None:
+    output: Output = kind(tmp_path)
+    assert output.latest() == {}
+    publish(output, "1")
+    assert output.latest() == {"snapshot": "snapshots/1"}
+    assert output.read("snapshots/1/cases.parquet") == b"1"
+    assert output.read("manifests/1.json") == b'{"rows": 1}'
+    assert output.read("manifests/2.json") is None
+    publish(output, "2", point=False)
+    assert output.latest() == {"snapshot": "snapshots/1"}
+    assert output.snapshots() == ["1", "2"]
+
+
+@both_kinds
+@pytest.mark.parametrize(("keep", "left"), [(1, ["4"]), (2, ["3", "4"]), (9, ["1", "2", "3", "4"])])
+def test_pruning_keeps_the_newest(kind: type, tmp_path: Path, keep: int, left: list[str]) -> None:
+    output: Output = kind(tmp_path)
+    for name in "1234":
+        publish(output, name)
+    gone = output.prune(keep)
+    assert output.snapshots() == left
+    assert sorted(gone + left) == ["1", "2", "3", "4"]
+    assert output.read("manifests/1.json") is not None
+
+
+@both_kinds
+def test_pruning_never_removes_what_the_pointer_names(kind: type, tmp_path: Path) -> None:
+    output: Output = kind(tmp_path)
+    publish(output, "1")
+    for name in "234":
+        publish(output, name, point=False)
+    output.prune(1)
+    assert output.snapshots() == ["1", "4"]
+
+
+def test_a_damaged_pointer_counts_as_none(tmp_path: Path) -> None:
+    output = LocalOutput(tmp_path)
+    (tmp_path / LATEST).write_bytes(b'{"snapsh')
+    assert output.latest() == {}
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".run-dead").mkdir()
+    (tmp_path / ".run-dead" / "part-000001.arrow").write_bytes(b"somebody")
+    with LocalOutput(tmp_path).workspace() as workspace:
+        assert [path for path in tmp_path.glob(".run-*")] == [workspace]
+    assert not list(tmp_path.glob(".run-*"))
+
+
+def test_an_unknown_kind_of_url_is_refused_with_a_sentence() -> None:
+    with pytest.raises(OutputError, match="is it complete"):
+        open_output("carrier-pigeon://roof")
+
+
+def test_a_location_shows_no_credentials() -> None:
+    url = "s3://somebody:canary@bucket/out?endpoint_override=127.0.0.1:9&scheme=http"
+    assert RemoteOutput(url).location("latest.json") == "s3://bucket/out/latest.json"
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomically(tmp_path / "x", b"old")
+
+    def refuse(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(tmp_path / "x", b"new")
+    assert (tmp_path / "x").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

@@ -1,0 +1,116 @@
+"""prefect.yaml says what Prefect reads, and its deployments run on a worker."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.cli.deploy._models import DeploymentConfig
+from prefect.settings import PREFECT_API_URL
+
+from sandbox.server import Sandbox
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+DEPLOYMENTS = [pytest.param(item, id=item["name"]) for item in CONFIG["deployments"]]
+
+
+def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
+    path, name = deployment["entrypoint"].split(":")
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    flow = getattr(module, name)
+    assert isinstance(flow, Flow)
+    return flow
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_a_deployment_has_only_keys_that_prefect_reads(deployment: dict[str, Any]) -> None:
+    assert set(deployment) <= set(DeploymentConfig.model_fields)
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_a_deployments_flow_can_be_imported_and_takes_its_parameters(
+    deployment: dict[str, Any],
+) -> None:
+    flow = flow_of(deployment)
+    known = flow.parameters.properties
+    assert set(deployment["parameters"]) <= set(known)
+    assert not flow.parameters.required, "every parameter has a default"
+    described = {name for name, field in known.items() if field.get("description")}
+    assert described == set(known), "every field of the form has a description"
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_schedules_are_in_the_firms_zone_and_nothing_secret_is_in_the_file(
+    deployment: dict[str, Any],
+) -> None:
+    assert {schedule["timezone"] for schedule in deployment["schedules"]} == {"Europe/London"}
+    assert deployment["work_pool"] == {"name": "willsuite"}
+    text = json.dumps(deployment).lower()
+    assert "secret" not in text
+    assert "password" not in text
+
+
+def test_the_export_form_offers_its_modes_as_choices() -> None:
+    flow = flow_of({"entrypoint": "flows/export_cases.py:export_cases"})
+    assert flow.parameters.properties["mode"]["enum"] == ["full", "incremental"]
+
+
+@contextmanager
+def worker(environment: dict[str, str], folder: Path) -> Iterator[None]:
+    with (folder / "worker.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "willsuite"],
+            env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(20)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_nightly_export_deploys_with_one_command_and_runs_on_a_process_worker(
+    prefect_server: None, start_sandbox: Callable[..., Sandbox], tmp_path: Path
+) -> None:
+    start_sandbox(cases=30)
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    deployed = subprocess.run(
+        ["make", "deploy"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    started = time.monotonic()
+    with worker(environment, tmp_path):
+        run = subprocess.run(
+            [
+                sys.executable, "-m", "prefect", "deployment", "run", "export-cases/nightly",
+                "--param", f"output={json.dumps(str(tmp_path / 'out'))}", "--watch",
+                "--watch-timeout", "90",
+            ],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    log = (tmp_path / "worker.log").read_text()
+    assert run.returncode == 0, f"{run.stdout}{run.stderr}{log}{time.monotonic() - started}"
+    pointer = json.loads((tmp_path / "out" / "latest.json").read_text())
+    manifest = json.loads((tmp_path / "out" / pointer["manifest"]).read_text())
+    assert manifest["rows"]["cases"] == 30
