@@ -113,6 +113,8 @@ def _write_tables(
             for name, table in tables._asdict().items():
                 writers[name].write_table(table)
                 rows[name] += len(table)
+            # else the pool keeps what the largest pieces needed, and the peak creeps up
+            pa.default_memory_pool().release_unused()
     return {name: _finished(path, rows[name]) for name, path in paths.items()}
 
 
@@ -281,7 +283,7 @@ class RemoteOutput(Output):
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
         """As `Output.workspace`, in this machine's folder for temporary files."""
-        with _explained("Cannot write to the output URL"):
+        with _explained("Cannot write to the output URL; check its bucket and your credentials"):
             # an early answer to wrong credentials, before hours of reading
             self._files.create_dir(self._root, recursive=True)
             self._put(f"{self._root}/.probe", b"")

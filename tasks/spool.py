@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from schemas.case_tables import NESTED, latest_cases
 from tasks.files import private_path
 
-ROWS_AT_ONCE = 20_000
+ROWS_AT_ONCE = 10_000
 """About how many cases are in memory while a snapshot is written; also its row groups."""
 
 _BOUNDARIES = [f"{number:02x}" for number in range(4, 256, 4)]

@@ -101,6 +101,7 @@ class WillSuiteClient:
             requests_per_minute=settings.requests_per_minute, clock=clock, sleep=sleep
         )
         self._slots = asyncio.Semaphore(settings.max_concurrency)
+        self._proven_token: str | None = None
         self._fetches = itertools.count(1)
 
     async def __aenter__(self) -> Self:
@@ -210,20 +211,22 @@ class WillSuiteClient:
             token = await self._tokens.token(instead_of=rejected_token)
             answer = await self._send(method, path, params, token)
             if answer.status == 401:
-                if rejected_token is not None:
+                # a token that has worked has expired; one that never did won't begin to
+                if rejected_token is not None and token != self._proven_token:
                     raise AuthenticationError(
                         "WillSuite refuses even a fresh access token (401); check that the API "
                         "keys of this account are still valid."
                     )
                 rejected_token = token
-            elif answer.status == 429:
-                if self._clock() - started > RATE_LIMIT_PATIENCE_SECONDS:
-                    raise RateLimitedError(
-                        "WillSuite has turned requests away (429) for "
-                        f"{RATE_LIMIT_PATIENCE_SECONDS / 60:.0f} minutes; start the run later."
-                    )
-            else:
+                continue
+            self._proven_token = token
+            if answer.status != 429:
                 return answer
+            if self._clock() - started > RATE_LIMIT_PATIENCE_SECONDS:
+                raise RateLimitedError(
+                    "WillSuite has turned requests away (429) for "
+                    f"{RATE_LIMIT_PATIENCE_SECONDS / 60:.0f} minutes; start the run later."
+                )
 
     async def _send(
         self, method: str, path: str, params: Mapping[str, str | int] | None, token: str

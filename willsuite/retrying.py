@@ -14,6 +14,8 @@ MAX_ATTEMPTS = 5
 MAX_TOTAL_SECONDS = 300.0
 FIRST_DELAY_SECONDS = 0.5
 MAX_DELAY_SECONDS = 15.0
+MAX_RETRY_AFTER_SECONDS = 120.0
+"""A longer Retry-After is cut to this; the total time ends the retries anyway."""
 
 
 def utc_now() -> datetime:
@@ -73,7 +75,7 @@ class ReadBudget:
         self.attempts += 1
         delay = backoff_seconds(self.attempts)
         if asked_seconds is not None:
-            delay = max(delay, min(asked_seconds, MAX_DELAY_SECONDS))
+            delay = max(delay, min(asked_seconds, MAX_RETRY_AFTER_SECONDS))
         spent = self.clock() - self._started
         if self.attempts >= MAX_ATTEMPTS or spent + delay > MAX_TOTAL_SECONDS:
             return None

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -392,6 +393,8 @@ class Served:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sandbox", *arguments],
             cwd=REPOSITORY,
+            # the lines must come at once also where Python holds output back
+            env={name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET
+from willsuite.errors import ContractError
 from willsuite.records import CrmField, Customer, decode_case, decode_crm_fields, decode_page
 
 # Written down from the vendor page "Cases" (and "CRM Fields"), not computed from the sandbox.
@@ -175,6 +176,7 @@ def test_every_page_counts_its_rows_up_to_the_last(
     before = f"{LINKS_START}?page={number - 1}" if number > 1 else None
     after = f"{LINKS_START}?page={number + 1}" if number < pages else None
     assert (page["prev_page_url"], page["next_page_url"]) == (before, after)
+    assert (page["links"][0]["url"], page["links"][-1]["url"]) == (before, after)
 
 
 def test_a_page_past_the_end_is_an_empty_page(serve, connect):
@@ -343,6 +345,15 @@ def test_without_a_valid_bearer_token_nothing_is_shown(serve, stranger, authoriz
         answer = client.get(path, headers=headers)
         assert answer.status_code == 401
         assert answer.json() == {"message": "Unauthenticated."}
+
+
+def test_a_valid_token_counts_only_as_a_bearer_token(serve, connect):
+    client = connect(serve(cases=3).url)
+    token = client.headers["Authorization"].removeprefix("Bearer ")
+
+    for authorization in (f"Basic {token}", token):
+        answer = client.get("/cases", headers={"Authorization": authorization})
+        assert answer.status_code == 401
 
 
 def test_an_expired_token_is_refused(serve, connect):
@@ -771,6 +782,15 @@ def test_the_client_reads_filled_meta_as_texts_by_field_id():
 
     assert decode_case(json.dumps(body).encode()).meta == meta
     assert decoded(documented_page(body)).cases[0].meta == meta
+
+
+def test_the_client_refuses_meta_that_is_a_list_with_entries():
+    body = documented_case(meta=["NO"])
+
+    with pytest.raises(ContractError):
+        decode_case(json.dumps(body).encode())
+    with pytest.raises(ContractError):
+        decoded(documented_page(body))
 
 
 def test_the_client_reads_words_where_the_schemas_promise_them():

@@ -109,6 +109,19 @@ def test_customer_columns_are_the_fields_of_the_record_under_their_wire_names():
     assert len(CUSTOMERS.names) == len(wire)
 
 
+def test_columns_stand_in_the_order_that_readers_of_a_snapshot_know():
+    assert CASES.names == [
+        "id", "ref", "first_names", "last_names", "full_names", "email", "postcode", "notes",
+        "is_active",
+    ]  # fmt: skip
+    assert CUSTOMERS.names == [
+        "id", "case_id", "title", "first_names", "middle_names", "last_name", "date_of_birth",
+        "gender", "tel_1", "tel_2", "email", "occupation", "marital_status", "address_1",
+        "address_2", "address_3", "postcode", "is_deceased",
+    ]  # fmt: skip
+    assert CASE_META.names == ["case_id", "field_id", "field_label", "value"]
+
+
 def test_all_columns_are_text_but_the_flags():
     for schema in SCHEMAS:
         for field in schema:

@@ -437,9 +437,9 @@ def test_a_refused_request_is_not_sent_again_and_its_body_is_not_repeated(status
     assert counted(sandbox, "/cases") == 1
 
 
-@pytest.mark.parametrize("status", [201, 202, 204])
+@pytest.mark.parametrize("status", [201, 202, 203])
 def test_a_success_that_is_not_the_documented_one_is_no_case(status, sandbox, ask):
-    sandbox.faults.append(Fault(Status(status, body=""), path="/cases/*", times=None))
+    sandbox.faults.append(Fault(Status(status, body='{"id": "c-1"}'), path="/cases/*"))
     with pytest.raises(WillSuiteError):
         asyncio.run(ask(sandbox.url, lambda client: client.get_case(sandbox.store.ids[0])))
 
@@ -589,18 +589,18 @@ def test_a_limit_the_server_announces_is_never_overrun(raw_api, reply, ask):
     assert refused <= 4
 
 
-@pytest.mark.parametrize("answered", [True, False])
-def test_a_cancelled_read_gives_its_slot_back(answered, raw_api, reply, ask):
+def test_a_cancelled_read_gives_its_slot_back(raw_api, reply, ask):
     async def scenario():
         arrived = asyncio.Event()
 
         async def respond(request):
             if request.target == "/cases/stuck":
                 arrived.set()
-                await asyncio.sleep(0.05 if answered else 60)
+                await asyncio.sleep(60)
             return reply(200, {"id": "c-1"}, x_ratelimit_remaining="0")
 
         async def use(client):
+            await client.get_case("first")  # from now on one request at a time may ask
             stuck = asyncio.create_task(client.get_case("stuck"))
             await arrived.wait()
             queued = asyncio.create_task(client.get_case("queued"))

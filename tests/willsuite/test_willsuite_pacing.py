@@ -324,25 +324,22 @@ def test_waiters_that_are_cancelled_do_not_take_a_slot_with_them(shut_by, steppe
     asyncio.run(scenario())
 
 
-def test_a_reset_that_passes_between_two_looks_at_the_clock_strands_nobody(stepped_time):
+@pytest.mark.parametrize("looks", range(8))
+def test_a_reset_that_passes_between_two_looks_at_the_clock_strands_nobody(looks, stepped_time):
     async def scenario():
-        ticks = iter(())
-
-        def clock():
-            return next(ticks, stepped_time.now)
-
-        pacer = Pacer(clock=clock, sleep=stepped_time.sleep, now=lambda: NOW)
+        times = iter(())
+        pacer = Pacer(
+            clock=lambda: next(times, stepped_time.now), sleep=stepped_time.sleep, now=lambda: NOW
+        )
         await pacer.enter()
         headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset_in(10)}
         pacer.learn(200, headers)
-        before, after = stepped_time.now + 9.999999, stepped_time.now + 10.000001
-        for looks in range(6):  # the reset falls after so many looks
-            ticks = iter([before] * looks + [after] * 20)
-            stepped_time.now = after
-            task = asyncio.create_task(pacer.enter())
-            await stepped_time.advance(1)
-            assert task.done(), f"stranded when the reset passed after look {looks}"
-            pacer.learn(200, headers)
+        before, after = stepped_time.now + 9.5, stepped_time.now + 10.5
+        times = iter([before] * looks)  # the reset falls after so many looks
+        stepped_time.now = after
+        (task,) = await waiting(pacer, 1, stepped_time)
+        await stepped_time.advance(60)
+        assert task.done()
 
     asyncio.run(scenario())
 
