@@ -73,7 +73,8 @@ async def export_cases(
         mode: "full" lists every case. "incremental" is not available yet.
         ref: Only cases with this reference.
         postcode: Only cases with a customer at this postcode.
-        updated_after: Only cases changed at or after this time (YYYY-MM-DD HH:MM:SS, UTC).
+        updated_after: Only cases changed at or after this time (YYYY-MM-DD HH:MM:SS; the vendor
+            names no zone, and a time with an offset is converted to UTC).
         allow_unverified: Publish even if it can't be shown that no case is missing.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
         keep_last: How many snapshots to keep, the new one included.

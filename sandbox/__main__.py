@@ -1,6 +1,7 @@
 """`python -m sandbox`: serve the local WillSuite until interrupted."""
 
 import argparse
+import os
 import signal
 import sys
 
@@ -28,8 +29,11 @@ def main() -> None:
             )
             sys.stdout.flush()
             signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    except OSError as error:
-        sys.exit(f"Cannot serve on port {port}: {error.strerror}. Choose another with --port.")
+    except (OSError, OverflowError) as error:
+        reason = (
+            os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        )
+        sys.exit(f"Cannot serve on port {port}: {reason}. Choose another with --port.")
 
 
 if __name__ == "__main__":

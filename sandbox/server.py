@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import json
 import secrets
+import socket
+import struct
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -126,7 +128,8 @@ class Sandbox:
         except Refusal as refusal:
             return refusal.response()
         except web.HTTPException as unrouted:
-            return _refusal(unrouted.status, unrouted.reason).response()
+            allow = {k: v for k, v in unrouted.headers.items() if k == "Allow"}
+            return _refusal(unrouted.status, unrouted.reason, allow).response()
         response.headers.update(headers)
         return response
 
@@ -169,13 +172,15 @@ class Sandbox:
             return web.Response(text=page, content_type="text/html")
         if isinstance(action, Drop):
             assert request.transport is not None
+            # without lingering, closing sends a reset
+            peer = request.transport.get_extra_info("socket")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             request.transport.abort()
             return web.Response()
         real = await self._guarded(request, handler)
         assert isinstance(real, web.Response)
-        assert isinstance(real.body, bytes)
         assert isinstance(action, Truncate | Drip)
-        return await _send_slowly_or_partly(request, real.body, action)
+        return await _send_slowly_or_partly(request, real, action)
 
     # -- the endpoints -----------------------------------------------------------------------
 
@@ -183,6 +188,8 @@ class Sandbox:
         try:
             body = await request.json()
         except ValueError:
+            body = {}
+        if not isinstance(body, dict):
             body = {}
         if body.get("grant_type") != "client_credentials":
             raise _oauth_refusal(400, "unsupported_grant_type")
@@ -248,10 +255,20 @@ def running(sandbox: Sandbox, *, port: int = 0) -> Iterator[Sandbox]:
         loop.close()
 
 
+class _UntilClosed(web.StreamResponse):
+    """An answer whose end is the end of the connection, as HTTP/1.0 has it."""
+
+    _length_check = False  # aiohttp's own switch: no Content-Length, no chunks
+
+
 async def _send_slowly_or_partly(
-    request: web.Request, body: bytes, action: Truncate | Drip
+    request: web.Request, real: web.Response, action: Truncate | Drip
 ) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    body = real.body
+    assert isinstance(body, bytes)
+    unannounced = isinstance(action, Truncate) and not action.announced
+    kind = _UntilClosed if unannounced else web.StreamResponse
+    response = kind(status=real.status, headers=real.headers)
     if isinstance(action, Drip) or action.announced:
         response.content_length = len(body)
     else:
@@ -294,9 +311,12 @@ def _moment(request: web.Request, name: str) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+        moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     except ValueError:
-        raise _invalid(name, f"The {name} does not match the format Y-m-d H:i:s.") from None
+        moment = None
+    if moment is None or str(moment.replace(tzinfo=None)) != text:
+        raise _invalid(name, f"The {name} does not match the format Y-m-d H:i:s.")
+    return moment
 
 
 def _paginator(page: int, per_page: int, total: int, shown: int) -> dict[str, Any]:

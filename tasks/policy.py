@@ -12,7 +12,12 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from willsuite.errors import TransientError, WillSuiteError
+from willsuite.errors import (
+    RateLimitedError,
+    TokenUnavailableError,
+    TransientError,
+    WillSuiteError,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,8 +37,14 @@ class OutputError(RunError):
 
 
 def is_transient(_task: Any, _task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failed read may succeed later; a wrong secret or a 404 never does."""
-    return isinstance(state.data, TransientError)
+    """Whether a failed read may succeed in a moment; a wrong secret or a 404 never does.
+
+    Nor does a rate limit that the client has waited for already, or a token that can't be had.
+    """
+    error = state.data
+    return isinstance(error, TransientError) and not isinstance(
+        error, RateLimitedError | TokenUnavailableError
+    )
 
 
 # Arguments say nothing about the remote state, so nothing is cached; results are paths and

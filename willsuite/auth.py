@@ -134,13 +134,18 @@ class TokenSource:
 
     def _remember(self, body: dict[str, Any], started: float) -> str:
         token = body.get("access_token")
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+        if (
+            not isinstance(token, str)
+            or not token
+            or not token.isascii()
+            or not token.isprintable()
+        ):
             raise ContractError("The token endpoint's answer holds no access_token.")
         self._token = token
         self._renew_at = None
         try:
             lifetime_seconds = float(body.get("expires_in") or 0)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             lifetime_seconds = 0
         if lifetime_seconds > 0:
             self._renew_at = started + lifetime_seconds * RENEW_AT
@@ -150,7 +155,7 @@ class TokenSource:
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise NotJsonError(
             "The token endpoint answered with something else than a JSON object."
         ) from None
@@ -161,4 +166,4 @@ def _oauth_code(answer: Answer) -> str:
         code = _json_object(answer.body).get("error")
     except NotJsonError:
         code = None
-    return code if code in _OAUTH_ERRORS else f"status {answer.status}"
+    return code if isinstance(code, str) and code in _OAUTH_ERRORS else f"status {answer.status}"

@@ -41,6 +41,8 @@ MAX_PER_PAGE = 100
 """Vendor page "Cases": the default is 10, the maximum 100."""
 RATE_LIMIT_PATIENCE_SECONDS = 900.0
 """How long one request may be turned away by 429s before the run gives up."""
+MAX_REJECTED_TOKENS = 3
+"""How many tokens one request may wear out, however well they do elsewhere."""
 
 _HEADERS = {
     "accept": "application/json",
@@ -206,13 +208,16 @@ class WillSuiteClient:
     ) -> Answer:
         """One answer that is neither a 429 nor the first 401: both mean "not carried out"."""
         rejected_token: str | None = None
+        rejections = 0
         started = self._clock()
         while True:
             token = await self._tokens.token(instead_of=rejected_token)
             answer = await self._send(method, path, params, token)
             if answer.status == 401:
                 # a token that has worked has expired; one that never did won't begin to
-                if rejected_token is not None and token != self._proven_token:
+                rejections += 1
+                unproven = rejected_token is not None and token != self._proven_token
+                if unproven or rejections > MAX_REJECTED_TOKENS:
                     raise AuthenticationError(
                         "WillSuite refuses even a fresh access token (401); check that the API "
                         "keys of this account are still valid."

@@ -55,28 +55,32 @@ class Pacer:
     async def enter(self) -> None:
         """Wait for a slot. Every `enter` is followed by `leave` or `learn`."""
         while True:
-            shut_seconds = self._shut_until - self._clock()
-            if shut_seconds > 0:
-                await self._sleep(shut_seconds)
-            elif self._may_pass():
-                break
-            elif (reset_seconds := self._until_reset()) is not None:
-                await self._sleep(reset_seconds)
-            else:
+            wait = self._wait_seconds()
+            if wait is None:
                 # the requests under way will bring news
                 self._changed.clear()
                 await self._changed.wait()
+            elif wait > 0:
+                await self._sleep(wait)
+            else:
+                break
         self._in_flight += 1
+        self._next_slot = self._clock() + self._interval_seconds
         if self._remaining:
             self._remaining -= 1
-        if self._interval_seconds:
-            slot = max(self._clock(), self._next_slot)
-            self._next_slot = slot + self._interval_seconds
-            try:
-                await self._sleep(slot - self._clock())
-            except BaseException:
-                self.leave()
-                raise
+
+    def _wait_seconds(self) -> float | None:
+        """Seconds to wait before looking again, 0 to go, None to wait for an answer."""
+        now = self._clock()
+        if now < self._shut_until:
+            return self._shut_until - now
+        if self._remaining == 0:
+            reset = self._until_reset()
+            if reset is not None:
+                return reset
+            if self._in_flight:
+                return None
+        return max(0.0, self._next_slot - now)
 
     def leave(self) -> None:
         """A request ended without an answer."""
@@ -93,6 +97,8 @@ class Pacer:
         if status == 429:
             self._refused(headers)
             return
+        if self._clock() < self._shut_until:
+            return  # it was sent before the refusal and knows nothing of it
         self._refusals = 0
         remaining = headers.get("x-ratelimit-remaining", "")
         if remaining.isascii() and remaining.isdigit():
@@ -101,11 +107,6 @@ class Pacer:
             self._note_reset(headers)
         else:
             self._remaining = None
-
-    def _may_pass(self) -> bool:
-        if self._remaining is None or self._remaining > 0:
-            return True
-        return self._in_flight == 0 and self._until_reset() is None
 
     def _until_reset(self) -> float | None:
         """Seconds to an announced reset that is still ahead, while nothing remains."""

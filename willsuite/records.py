@@ -122,7 +122,7 @@ def decode_page(
         paginator = _page_decoder.decode(body)
         cases = paginator.data
         per_page, last_page, total = paginator.per_page, paginator.last_page, paginator.total
-    except (msgspec.ValidationError, UnicodeDecodeError):
+    except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
         raw = _json(body)
         if not isinstance(raw, dict) or not isinstance(raw.get("data"), list):
             raise ContractError("GET /cases answered without a list of cases in it.") from None
@@ -143,7 +143,7 @@ def decode_case(body: bytes) -> Case:
     """A case from the body of `GET /cases/{caseId}`; raises as `decode_page` does."""
     try:
         case = _case_decoder.decode(body)
-    except (msgspec.ValidationError, UnicodeDecodeError):
+    except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
         case = _case(_json(body), Counter())
     except msgspec.DecodeError:
         raise _not_json() from None
@@ -174,9 +174,9 @@ def _check(case: Case) -> Case:
     """What even the most lenient reader can't do without."""
     if not case.id:
         raise ContractError("A case came without an id.")
-    if isinstance(case.meta, list):
+    if not isinstance(case.meta, dict | None):
         if case.meta:
-            raise ContractError(f"The meta of case {case.id} is a list that is not empty.")
+            raise ContractError(f"The meta of case {case.id} is no object.")
         case.meta = None
     return case
 
@@ -188,7 +188,7 @@ def _not_json() -> NotJsonError:
 def _json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _not_json() from None
 
 
@@ -202,13 +202,13 @@ def _case(raw: Any, unknown: Counter[str]) -> Case:
     if not isinstance(raw, dict) or _text(raw.get("id")) is None:
         raise ContractError("A case came without an id.")
     unknown.update(f"case.{name}" for name in raw.keys() - set(Case.__struct_fields__))
-    customers = raw.get("customers") or []
-    if not isinstance(customers, list):
+    customers = raw.get("customers")
+    if customers is not None and not isinstance(customers, list):
         raise ContractError(f"The customers of case {_text(raw['id'])} are not a list.")
     return Case(
         **{name: _text(raw.get(name)) for name in _CASE_TEXTS},  # type: ignore[arg-type]
         is_active=_flag(raw.get("is_active")),
-        customers=[_customer(item, unknown) for item in customers],
+        customers=None if customers is None else [_customer(item, unknown) for item in customers],
         meta=_meta(raw.get("meta")),
     )
 
@@ -223,10 +223,9 @@ def _customer(raw: Any, unknown: Counter[str]) -> Customer:
     )
 
 
-def _meta(raw: Any) -> dict[str, str | None] | list[Any] | None:
-    if isinstance(raw, dict):
-        return {key: _text(value) for key, value in raw.items()}
-    return raw if isinstance(raw, list) else None
+def _meta(raw: Any) -> Any:
+    """An object with its values as text; what is no object is for `_check` to judge."""
+    return {key: _text(value) for key, value in raw.items()} if isinstance(raw, dict) else raw
 
 
 def _flag(raw: Any) -> Flag:

@@ -30,8 +30,10 @@ def _is_loopback(host: str) -> bool:
 
 def _checked_url(url: str) -> str:
     """`url` without a trailing slash, if a token may be sent to it."""
-    parts = urlsplit(url)
+    if any(c.isspace() or not c.isprintable() for c in url):
+        raise ValueError("must not contain white space")
     try:
+        parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
     except ValueError:
         raise ValueError("is not a valid URL") from None
@@ -39,7 +41,7 @@ def _checked_url(url: str) -> str:
         raise ValueError("must be a URL that starts with https://")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not contain a user name or password")
-    if parts.query or parts.fragment:
+    if "?" in url or "#" in url:
         raise ValueError("must not contain a query or fragment (nothing after ? or #)")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError(
@@ -106,6 +108,8 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError("The file .env must be saved as UTF-8.") from None
 
 
 def _sentence(error: ValidationError) -> str:

@@ -494,6 +494,64 @@ def test_two_401s_in_a_row_mean_that_the_credentials_are_refused(sandbox, ask, f
     assert fake_time.slept == []
 
 
+def test_a_read_refused_under_every_token_ends_although_other_reads_go_well(raw_server, reply, ask):
+    async def scenario():
+        tokens, refused = [], []
+        proven = asyncio.Event()
+
+        async def respond(request):
+            if request.target == "/oauth/token":
+                tokens.append(f"t-{len(tokens)}")
+                proven.clear()
+                return reply(200, {"access_token": tokens[-1]})
+            if request.target == "/crm-fields":
+                proven.set()
+                return reply(200, [])
+            refused.append(request)
+            await asyncio.wait_for(proven.wait(), 5)  # another read has used this token by now
+            await asyncio.sleep(0.005)
+            return reply(401, {"message": "Unauthenticated."})
+
+        async def use(client):
+            bad = asyncio.create_task(client.get_case("bad"))
+            while not bad.done() and len(refused) < 20:
+                await client.get_crm_fields()
+            assert bad.done(), "it still asks for token after token"
+            with pytest.raises(AuthenticationError):
+                await bad
+
+        async with raw_server(respond) as url:
+            await ask(url, use)
+        assert len(refused) <= MAX_ATTEMPTS
+
+    asyncio.run(scenario())
+
+
+def test_a_token_that_worked_and_expired_is_replaced_a_second_time_under_one_read(
+    raw_server, reply, ask
+):
+    async def scenario():
+        tokens, asked = [], []
+
+        async def respond(request):
+            if request.target == "/oauth/token":
+                tokens.append(f"Bearer t-{len(tokens)}")
+                return reply(200, {"access_token": tokens[-1].removeprefix("Bearer ")})
+            asked.append(request.headers["authorization"])
+            if asked[-1] == tokens[0]:
+                return reply(401)
+            if asked[-1] == tokens[1]:  # it works once, is limited, and has expired after that
+                return reply(429, retry_after="5") if asked.count(tokens[1]) == 1 else reply(401)
+            return reply(200, {"id": "c-1"})
+
+        async with raw_server(respond) as url:
+            case = await ask(url, lambda client: client.get_case("c-1"))
+        assert case.id == "c-1"
+        assert len(tokens) == 3
+
+    asyncio.run(scenario())
+
+
 def test_a_token_that_expires_under_sixteen_reads_is_replaced_once(sandbox, ask):
     async def use(client):
         await client.get_crm_fields()
