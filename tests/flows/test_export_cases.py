@@ -216,6 +216,19 @@ def test_cases_that_slip_between_pages_are_found_by_another_sweep(
     assert manifest["gone"] == 3
 
 
+def test_a_change_behind_the_cursor_is_caught_up_with_without_another_sweep(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=400)
+    first_id = sandbox.store.ids[0]
+    change = Change(lambda store: store.change(first_id, notes="changed behind the cursor"))
+    sandbox.faults = [Fault(change, path="/cases", page=3)]
+    export(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+    manifest = manifest_of(tmp_path / "out")
+    assert (manifest["verification"], manifest["caught_up"]) == ("quiet", 1)
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("order", ["id", "newest"])
 def test_whatever_moves_while_pages_are_read_the_export_is_what_the_server_has(
