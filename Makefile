@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# where uv is used: this machine's python3, and its trust store
+export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS := 1
 
 .PHONY: help setup demo test check bench export sandbox server deploy worker lock clean
 
@@ -15,7 +18,7 @@ $(STAMP): requirements.lock
 	  || { echo "$(PYTHON) is older than 3.11; name another one: make setup PYTHON=python3.12"; exit 1; }
 	@echo "Installing into .venv (a minute or two the first time) ..."
 	@if command -v uv >/dev/null 2>&1; then \
-	  UV_PYTHON_DOWNLOADS=never uv venv --quiet --allow-existing --python $(PYTHON) .venv \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv \
 	  && uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock; \
 	else \
 	  $(PYTHON) -m venv .venv \
@@ -56,7 +59,7 @@ worker: $(STAMP) ## run what is scheduled, until Ctrl-C
 	$(BIN)/prefect worker start --pool willsuite
 
 lock: ## resolve requirements.lock anew (needs uv)
-	UV_PYTHON_DOWNLOADS=never uv pip compile pyproject.toml --group dev --universal \
+	uv pip compile pyproject.toml --group dev --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --upgrade \
 	  --custom-compile-command "make lock" -o requirements.lock
 
