@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import msgspec
 from prefect import flow
-from prefect.artifacts import acreate_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
@@ -22,7 +21,7 @@ from tasks.connection import connected
 from tasks.crm_fields import get_crm_fields
 from tasks.listing import WIRE_TIME, Listing, list_cases
 from tasks.policy import RunError, hide_expected_tracebacks
-from tasks.progress import Progress
+from tasks.progress import Progress, show_result
 from tasks.snapshots import LATEST, Output, TableFile, open_output, write_snapshot
 from tasks.verification import Verification
 from willsuite import CaseFilters
@@ -247,7 +246,7 @@ def _json(content: Mapping[str, Any]) -> bytes:
 async def _show(manifest: Mapping[str, Any]) -> None:
     """The result as an artifact of the run, for people; counts only."""
     rows = "\n".join(f"| {table} | {count:,} |" for table, count in manifest["rows"].items())
-    await acreate_markdown_artifact(
+    await show_result(
         key="export-cases-result",
         description="Rows per table and how sure it is that they are all",
         markdown=(

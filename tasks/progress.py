@@ -1,4 +1,4 @@
-"""Progress a person can watch: a line in the log now and then, and a Prefect progress artifact.
+"""What a person can watch: progress as lines in the log and as an artifact, and the result.
 
 It carries counts only. Showing progress never fails a run: where the artifact can't be written,
 the log says so once and the run goes on.
@@ -11,7 +11,11 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect.artifacts import (
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    aupdate_progress_artifact,
+)
 from prefect.logging import get_run_logger
 
 LOG_EVERY_SECONDS = 10.0
@@ -80,6 +84,14 @@ class Progress:
         except Exception as error:  # noqa: BLE001 - the work matters, its display doesn't
             self._broken = True
             self._logger.warning("Progress can't be shown (%s); going on.", type(error).__name__)
+
+
+async def show_result(key: str, description: str, markdown: str) -> None:
+    """A markdown artifact of the run; what the run has done stands, even if it can't be shown."""
+    try:
+        await acreate_markdown_artifact(key=key, description=description, markdown=markdown)
+    except Exception as error:  # noqa: BLE001 - as above
+        get_run_logger().warning("The result can't be shown (%s).", type(error).__name__)
 
 
 _current: ContextVar[Progress | None] = ContextVar("progress", default=None)

@@ -6,7 +6,7 @@ Does not: sleeping, sending, or anything for writes, which are never retried bli
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -58,25 +58,28 @@ def backoff_seconds(attempt: int, *, rng: Callable[[], float] = random.random) -
 
 @dataclass(slots=True)
 class ReadBudget:
-    """What one read may still spend on retries: `MAX_ATTEMPTS` and `MAX_TOTAL_SECONDS`."""
+    """What one read may still spend on retries: `MAX_ATTEMPTS` and `MAX_TOTAL_SECONDS`.
+
+    The time counts from the first failure: before that a read may have waited long for its turn.
+    """
 
     clock: Callable[[], float]
     attempts: int = 0
-    _started: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._started = self.clock()
+    _failing_since: float | None = None
 
     def next_delay_seconds(self, asked_seconds: float | None = None) -> float | None:
-        """The wait before the next attempt, or None when the budget is spent.
+        """After a failure: the wait before the next attempt, or None when the budget is spent.
 
         `asked_seconds` is the server's Retry-After; it lengthens the wait, up to the cap.
         """
+        now = self.clock()
+        if self._failing_since is None:
+            self._failing_since = now
         self.attempts += 1
         delay = backoff_seconds(self.attempts)
         if asked_seconds is not None:
             delay = max(delay, min(asked_seconds, MAX_RETRY_AFTER_SECONDS))
-        spent = self.clock() - self._started
+        spent = now - self._failing_since
         if self.attempts >= MAX_ATTEMPTS or spent + delay > MAX_TOTAL_SECONDS:
             return None
         return delay

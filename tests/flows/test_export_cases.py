@@ -500,6 +500,25 @@ def test_an_account_that_may_not_read_crm_fields_is_exported_without_labels(
     assert manifest_of(tmp_path / "out")["crm_fields"] == "status 403"
 
 
+def test_an_export_stands_although_prefect_can_show_neither_progress_nor_result(
+    start_sandbox: StartSandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_log: list[str],
+) -> None:
+    start_sandbox(cases=30)
+
+    async def refuse(**_details: Any) -> None:
+        raise RuntimeError("the server is busy")
+
+    monkeypatch.setattr("tasks.progress.acreate_progress_artifact", refuse)
+    monkeypatch.setattr("tasks.progress.acreate_markdown_artifact", refuse)
+    assert export(tmp_path / "out")["cases"] == 30
+    log = "\n".join(run_log)
+    assert "Progress can't be shown (RuntimeError)" in log
+    assert "The result can't be shown (RuntimeError)" in log
+
+
 def test_a_block_can_name_the_account(
     start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

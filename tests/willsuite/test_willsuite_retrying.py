@@ -125,6 +125,7 @@ def test_a_budget_ends_after_the_last_attempt():
 def test_a_budget_ends_when_its_time_is_spent_however_few_the_attempts():
     now = [50.0]
     budget = ReadBudget(lambda: now[0])
+    assert budget.next_delay_seconds() is not None
     now[0] += MAX_TOTAL_SECONDS - MAX_DELAY_SECONDS
     assert budget.next_delay_seconds() is not None
     now[0] += MAX_DELAY_SECONDS
@@ -134,6 +135,7 @@ def test_a_budget_ends_when_its_time_is_spent_however_few_the_attempts():
 def test_a_wait_that_would_end_after_the_time_is_not_begun():
     now = [0.0]
     budget = ReadBudget(lambda: now[0])
+    assert budget.next_delay_seconds() is not None
     now[0] = MAX_TOTAL_SECONDS - 5
     assert budget.next_delay_seconds(asked_seconds=6) is None
 
