@@ -3,7 +3,9 @@
 No Prefect and no pandas in here; httpx only in `transport.py`.
 """
 
+from willsuite.answers import Effect, WriteResult
 from willsuite.client import CaseFilters, WillSuiteClient
+from willsuite.new_cases import NewCase, new_case
 from willsuite.records import Case, CasesPage, CrmField, Customer
 from willsuite.settings import Settings, load_settings
 
@@ -13,7 +15,11 @@ __all__ = [
     "CasesPage",
     "CrmField",
     "Customer",
+    "Effect",
+    "NewCase",
     "Settings",
     "WillSuiteClient",
+    "WriteResult",
     "load_settings",
+    "new_case",
 ]

@@ -1,20 +1,37 @@
 """What an answer means.
 
-Belongs here: one function per kind of call that sorts a status into an error or none.
-Does not: sending, waiting, or decoding a success.
+Belongs here: one function per kind of call that sorts an answer, or its absence, for the caller:
+`read_error` for reads, `write_result` for writes. Does not: sending, waiting, or the records.
 
 Source: the vendor lists 200, 201, 400, 404 and 500 only; the others are Laravel's habits
-(facts.md 1.1).
+(facts.md 1.1) and what HTTP libraries do (reliability.md 2.1).
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from willsuite.errors import (
     ConfigurationError,
+    ContractError,
     NotFoundError,
+    NotJsonError,
     RejectedError,
     ServerError,
+    TransientError,
+    UnreachableError,
     WillSuiteError,
 )
 from willsuite.transport import Answer
+
+Record = TypeVar("Record")
+
+REFUSING_STATUSES = frozenset({400, 403, 404, 405, 406, 409, 410, 411, 413, 414, 415, 422, 431})
+"""Given with JSON, or with nothing: the server has read the request and not carried it out."""
+MAX_COMPLAINT_CHARACTERS = 500
 
 
 def read_error(answer: Answer, call: str) -> WillSuiteError | None:
@@ -29,12 +46,105 @@ def read_error(answer: Answer, call: str) -> WillSuiteError | None:
     if status >= 500:
         return ServerError(f"{call} keeps failing with status {status}; try again later.", status)
     if 300 <= status < 400:
-        return ConfigurationError(
-            f"{call} was redirected (status {status}), which is refused because the token would "
-            "go elsewhere; check WILLSUITE_BASE_URL."
-        )
+        return _redirected(call, status)
     if status == 404:
         return NotFoundError(
             f"{call} found nothing (status 404); check the id and the base URL.", 404
         )
     return RejectedError(f"{call} was refused with status {status}.", status)
+
+
+class Effect(StrEnum):
+    """What a write did to the account, as far as one answer tells."""
+
+    APPLIED = "applied"
+    NOT_APPLIED = "not applied"
+    """Certainly never carried out: it may be sent again."""
+    REJECTED = "rejected"
+    """Read and refused: sending it again changes nothing."""
+    AMBIGUOUS = "ambiguous"
+    """It may have been carried out, or may still be; look before sending it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult(Generic[Record]):
+    """The effect of one write, and what is known about it."""
+
+    effect: Effect
+    code: str
+    """Stable, for counting and logs: `applied`, `unreachable`, `answer_lost`, `not_json`,
+    `unreadable` or `status_<number>`."""
+    record: Record | None = None
+    """What the server says it stored; only where applied."""
+    fields: tuple[str, ...] = ()
+    """Names of the fields that a refusal complains about, dotted ("customers.0.title")."""
+    complaint: str = field(default="", repr=False)
+    """The server's own words for a refusal, cut short; may repeat a value, so never logged."""
+
+
+def write_result(
+    signal: Answer | TransientError, call: str, decode: Callable[[bytes], Record]
+) -> WriteResult[Record]:
+    """What the answer to a write, or its absence, means (reliability.md 2.1).
+
+    401 and 429, which mean "not applied", are settled before by the client.
+
+    Raises:
+        ConfigurationError: a redirect; nothing was carried out, and nothing will be.
+    """
+    if isinstance(signal, UnreachableError):
+        return WriteResult(Effect.NOT_APPLIED, "unreachable")
+    if isinstance(signal, TransientError):
+        return WriteResult(Effect.AMBIGUOUS, "answer_lost")
+    status = signal.status
+    if 200 <= status < 300:
+        return _accepted(signal.body, decode)
+    if 300 <= status < 400:
+        raise _redirected(call, status)
+    code = f"status_{status}"
+    if status in REFUSING_STATUSES and (said := _said(signal.body)) is not None:
+        fields, complaint = said
+        return WriteResult(Effect.REJECTED, code, None, fields, complaint)
+    return WriteResult(Effect.AMBIGUOUS, code)
+
+
+def _accepted(body: bytes, decode: Callable[[bytes], Record]) -> WriteResult[Record]:
+    try:
+        return WriteResult(Effect.APPLIED, "applied", decode(body))
+    except NotJsonError:
+        return WriteResult(Effect.AMBIGUOUS, "not_json")
+    except ContractError:
+        return WriteResult(Effect.AMBIGUOUS, "unreadable")
+
+
+def _redirected(call: str, status: int) -> ConfigurationError:
+    return ConfigurationError(
+        f"{call} was redirected (status {status}), which is refused because the token would "
+        "go elsewhere; check WILLSUITE_BASE_URL."
+    )
+
+
+def _said(body: bytes) -> tuple[tuple[str, ...], str] | None:
+    """The fields and the words of a refusal; None where it isn't the API that speaks.
+
+    The shape isn't documented: Laravel's `message` and `errors`, of texts or of lists of texts.
+    """
+    if not body.strip():
+        return (), ""
+    try:
+        raw = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(raw, dict):
+        return (), ""
+    errors = raw.get("errors")
+    errors = errors if isinstance(errors, dict) else {}
+    texts = [text for found in errors.values() for text in _texts(found)]
+    words = " ".join(texts or _texts(raw.get("message")) or _texts(raw.get("error")))
+    return tuple(map(str, errors)), words[:MAX_COMPLAINT_CHARACTERS]
+
+
+def _texts(raw: Any) -> list[str]:
+    if isinstance(raw, list):
+        return [text for item in raw for text in _texts(item)]
+    return [raw] if isinstance(raw, str) and raw else []

@@ -21,7 +21,7 @@ from willsuite.errors import (
     TokenUnavailableError,
     TransientError,
 )
-from willsuite.retrying import ReadBudget, retry_after_seconds, utc_now
+from willsuite.retrying import RetryBudget, retry_after_seconds, utc_now
 from willsuite.transport import Answer, Transport
 
 RENEW_AT = 0.9
@@ -82,7 +82,7 @@ class TokenSource:
         return self._token
 
     async def _fetch(self) -> str:
-        budget = ReadBudget(self._clock)
+        budget = RetryBudget(self._clock)
         while True:
             asked_seconds = None
             started = self._clock()

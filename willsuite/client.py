@@ -1,7 +1,8 @@
 """One method per endpoint of the WillSuite API.
 
 Belongs here: paths, queries, and the one way in which every call is paced, authenticated and,
-if it only reads, retried. Does not: decoding (`records.py`), HTTP (`transport.py`), policy about
+if it only reads, retried; a write is sent again only where it certainly wasn't carried out.
+Does not: decoding (`records.py`), HTTP (`transport.py`), policy about
 cases (`tasks/`).
 """
 
@@ -14,16 +15,21 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
-from willsuite.answers import read_error
+import msgspec
+
+from willsuite.answers import Effect, WriteResult, read_error, write_result
 from willsuite.auth import TokenSource
 from willsuite.errors import (
+    AnswerLostError,
     AuthenticationError,
     ContractError,
     RateLimitedError,
     TokenUnavailableError,
     TransientError,
+    UnreachableError,
     WillSuiteError,
 )
+from willsuite.new_cases import NewCase
 from willsuite.pacing import Pacer
 from willsuite.records import (
     Case,
@@ -33,7 +39,7 @@ from willsuite.records import (
     decode_crm_fields,
     decode_page,
 )
-from willsuite.retrying import ReadBudget, http_date, retry_after_seconds, utc_now
+from willsuite.retrying import RetryBudget, http_date, retry_after_seconds, utc_now
 from willsuite.settings import Settings
 from willsuite.transport import Answer, Transport
 
@@ -52,6 +58,7 @@ _HEADERS = {
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 Decoded = TypeVar("Decoded")
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,8 @@ class WillSuiteClient:
     """The API of one account; use as `async with WillSuiteClient(settings) as client`.
 
     Bounded by `settings.max_concurrency` requests at once and by what the server says about
-    its rate. Reads are retried (`retrying.py`); every method raises the errors of `errors.py`.
+    its rate. Reads are retried (`retrying.py`) and raise the errors of `errors.py`; writes
+    return a `WriteResult` that says what is known of their effect.
     """
 
     def __init__(
@@ -170,6 +178,17 @@ class WillSuiteClient:
             "GET /crm-fields", "/crm-fields", lambda answer: decode_crm_fields(answer.body)
         )
 
+    async def create_case(self, case: NewCase) -> WriteResult[Case]:
+        """Create a case; never sends it twice unless the first was certainly not carried out.
+
+        The answer's record has no customers and no address book (Q12).
+        Source: vendor page "Cases", Create Case.
+
+        Raises:
+            WillSuiteError: credentials, configuration or rate limit; nothing was carried out.
+        """
+        return await self._write("POST", "/cases/create", case, decode_case)
+
     def next_fetch_number(self) -> int:
         """Counts answers: of two copies of a case the one with the higher number is later."""
         return next(self._fetches)
@@ -181,8 +200,8 @@ class WillSuiteClient:
         decode: Callable[[Answer], Decoded],
         params: Mapping[str, str | int] | None = None,
     ) -> Decoded:
-        """A GET, sent again after transient errors within the bounds of `ReadBudget`."""
-        budget = ReadBudget(self._clock)
+        """A GET, sent again after transient errors within the bounds of `RetryBudget`."""
+        budget = RetryBudget(self._clock)
         while True:
             asked_seconds = None
             try:
@@ -203,8 +222,37 @@ class WillSuiteClient:
                 raise error
             await self._sleep(delay)
 
+    async def _write(
+        self,
+        method: str,
+        path: str,
+        body: msgspec.Struct,
+        decode: Callable[[bytes], Record],
+    ) -> WriteResult[Record]:
+        """A write; sent again only after 401, 429 and where no connection was made."""
+        content = msgspec.json.encode(body)
+        budget = RetryBudget(self._clock)
+        while True:
+            try:
+                signal: Answer | TransientError = await self._exchange(
+                    method, path, content=content
+                )
+            except (UnreachableError, AnswerLostError) as error:
+                signal = error
+            result = write_result(signal, f"{method} {path}", decode)
+            if result.effect is not Effect.NOT_APPLIED:
+                return result
+            delay = budget.next_delay_seconds()
+            if delay is None:
+                return result
+            await self._sleep(delay)
+
     async def _exchange(
-        self, method: str, path: str, params: Mapping[str, str | int] | None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        content: bytes | None = None,
     ) -> Answer:
         """One answer that is neither a 429 nor the first 401: both mean "not carried out"."""
         rejected_token: str | None = None
@@ -212,7 +260,7 @@ class WillSuiteClient:
         refused_since: float | None = None
         while True:
             token = await self._tokens.token(instead_of=rejected_token)
-            answer = await self._send(method, path, params, token)
+            answer = await self._send(method, path, params, content, token)
             if answer.status == 401:
                 # a token that has worked has expired; one that never did won't begin to
                 rejections += 1
@@ -236,7 +284,12 @@ class WillSuiteClient:
                 )
 
     async def _send(
-        self, method: str, path: str, params: Mapping[str, str | int] | None, token: str
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int] | None,
+        content: bytes | None,
+        token: str,
     ) -> Answer:
         async with self._slots:
             await self._pacer.enter()
@@ -246,6 +299,7 @@ class WillSuiteClient:
                     path,
                     headers={**_HEADERS, "authorization": f"Bearer {token}"},
                     params=params,
+                    content=content,
                 )
             except BaseException:
                 self._pacer.leave()

@@ -6,6 +6,7 @@ Does not: how a status becomes an error (`answers.py`), what a flow does about i
     WillSuiteError
     ├── ConfigurationError        fix the settings; nothing useful can be sent
     ├── AuthenticationError       fix the credentials
+    ├── InvalidRecordError        fix the values: they break a documented limit; nothing was sent
     ├── RejectedError             fix the request: the server read it and refused it (4xx)
     │   └── NotFoundError         the thing is not there (404)
     ├── ContractError             read the docs again: the answer isn't what they describe
@@ -32,6 +33,10 @@ class ConfigurationError(WillSuiteError):
 
 class AuthenticationError(WillSuiteError):
     """The server doesn't accept the client id and secret, or the token made from them."""
+
+
+class InvalidRecordError(WillSuiteError):
+    """Values that the documents don't allow; found before anything was sent."""
 
 
 class RejectedError(WillSuiteError):

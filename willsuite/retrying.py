@@ -1,7 +1,7 @@
-"""How long to wait before a read is sent again. Pure functions and one small budget.
+"""How long to wait before a request is sent again. Pure functions and one small budget.
 
-Belongs here: `Retry-After`, back-off, and the two bounds (attempts and total time) of a read.
-Does not: sleeping, sending, or anything for writes, which are never retried blindly.
+Belongs here: `Retry-After`, back-off, and the two bounds (attempts and total time) of one call.
+Does not: sleeping, sending, or whether a write may be sent again (`answers.py`).
 """
 
 import random
@@ -57,10 +57,10 @@ def backoff_seconds(attempt: int, *, rng: Callable[[], float] = random.random) -
 
 
 @dataclass(slots=True)
-class ReadBudget:
-    """What one read may still spend on retries: `MAX_ATTEMPTS` and `MAX_TOTAL_SECONDS`.
+class RetryBudget:
+    """What one call may still spend on retries: `MAX_ATTEMPTS` and `MAX_TOTAL_SECONDS`.
 
-    The time counts from the first failure: before that a read may have waited long for its turn.
+    The time counts from the first failure: before that a call may have waited long for its turn.
     """
 
     clock: Callable[[], float]

@@ -12,7 +12,7 @@ from willsuite.retrying import (
     MAX_DELAY_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
     MAX_TOTAL_SECONDS,
-    ReadBudget,
+    RetryBudget,
     backoff_seconds,
     http_date,
     retry_after_seconds,
@@ -116,7 +116,7 @@ def test_backoff_is_never_nothing_and_never_above_the_cap(attempt):
 
 
 def test_a_budget_ends_after_the_last_attempt():
-    budget = ReadBudget(lambda: 0.0)
+    budget = RetryBudget(lambda: 0.0)
     delays = [budget.next_delay_seconds() for _ in range(MAX_ATTEMPTS)]
     assert all(delay > 0 for delay in delays[:-1])
     assert delays[-1] is None
@@ -124,7 +124,7 @@ def test_a_budget_ends_after_the_last_attempt():
 
 def test_a_budget_ends_when_its_time_is_spent_however_few_the_attempts():
     now = [50.0]
-    budget = ReadBudget(lambda: now[0])
+    budget = RetryBudget(lambda: now[0])
     assert budget.next_delay_seconds() is not None
     now[0] += MAX_TOTAL_SECONDS - MAX_DELAY_SECONDS
     assert budget.next_delay_seconds() is not None
@@ -134,7 +134,7 @@ def test_a_budget_ends_when_its_time_is_spent_however_few_the_attempts():
 
 def test_a_wait_that_would_end_after_the_time_is_not_begun():
     now = [0.0]
-    budget = ReadBudget(lambda: now[0])
+    budget = RetryBudget(lambda: now[0])
     assert budget.next_delay_seconds() is not None
     now[0] = MAX_TOTAL_SECONDS - 5
     assert budget.next_delay_seconds(asked_seconds=6) is None
@@ -142,9 +142,9 @@ def test_a_wait_that_would_end_after_the_time_is_not_begun():
 
 @pytest.mark.parametrize(("asked", "least"), [(3, 3), (60, 60), (10_000, MAX_RETRY_AFTER_SECONDS)])
 def test_what_the_server_asks_lengthens_the_wait_up_to_the_cap(asked, least):
-    assert ReadBudget(lambda: 0.0).next_delay_seconds(asked) == least
+    assert RetryBudget(lambda: 0.0).next_delay_seconds(asked) == least
 
 
 def test_what_the_server_asks_never_shortens_the_wait():
-    delays = [ReadBudget(lambda: 0.0).next_delay_seconds(0.001) for _ in range(50)]
+    delays = [RetryBudget(lambda: 0.0).next_delay_seconds(0.001) for _ in range(50)]
     assert min(delays) >= 0.05
