@@ -12,16 +12,17 @@ from typing import Any
 from prefect import Flow
 from prefect.states import Failed, State
 
+from schemas.issues import SourceError
 from tasks.policy import RunError
 from willsuite.errors import WillSuiteError
 
-EXPECTED_ERRORS = (WillSuiteError, RunError, OSError)
+EXPECTED_ERRORS = (WillSuiteError, RunError, SourceError, OSError)
 """What a flow catches; anything else is our fault and keeps its traceback."""
 
 
 def failed(error: BaseException) -> State:
     """The Failed state of an expected error; the error's message is the state's message."""
-    if isinstance(error, OSError) and not isinstance(error, WillSuiteError | RunError):
+    if isinstance(error, OSError):
         where = f" at {error.filename}" if error.filename else ""
         reason = error.strerror or type(error).__name__
         error = RunError(

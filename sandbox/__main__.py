@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 
+from sandbox.faults import Fault, RandomFaults
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 
 
@@ -17,11 +18,25 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0, help="before every answer")
     parser.add_argument("--requests-per-minute", type=int, help="answer 429 above this")
     parser.add_argument("--token-seconds", type=float, default=31_536_000)
-    given = parser.parse_args()
-    port = given.port
-    options = Options(**{name: value for name, value in vars(given).items() if name != "port"})
+    parser.add_argument(
+        "--unique-refs",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="refuse a new case whose reference exists",
+    )
+    parser.add_argument(
+        "--faulty-writes",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="of the new cases that meet a fault of any kind, 0 to 1",
+    )
+    given = vars(parser.parse_args())
+    port, faulty = given.pop("port"), given.pop("faulty_writes")
+    options = Options(**given)
+    faults: list[Fault | RandomFaults] = [RandomFaults(faulty, options.seed)] if faulty else []
     try:
-        with running(Sandbox(options), port=port) as sandbox:
+        with running(Sandbox(options, faults), port=port) as sandbox:
             sys.stdout.write(
                 f"WILLSUITE_BASE_URL={sandbox.url}\n"
                 f"WILLSUITE_CLIENT_ID={CLIENT_ID}\n"
@@ -34,6 +49,13 @@ def main() -> None:
             os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         )
         sys.exit(f"Cannot serve on port {port}: {reason}. Choose another with --port.")
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1, not {text}")
+    return share
 
 
 if __name__ == "__main__":

@@ -9,6 +9,11 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+API_USER = "api.user@example.org"
+"""The WillSuite user behind the API's credentials."""
+USERS = (API_USER, "adviser@example.org", "second.adviser@example.org")
+"""All users of the account; nothing in the API lists them."""
+
 CRM_FIELDS: list[dict[str, Any]] = [
     {
         "id": "0b0f3a52-6f5d-4d7c-9a43-5a1e6f2f7a01",
@@ -65,7 +70,7 @@ def invent_cases(
     """
     rng = random.Random(seed)
     for number in range(1, count + 1):
-        case_id = _new_id(rng)
+        case_id = new_id(rng)
         customers = [
             _customer(rng, case_id, last_name=None, words_as_flags=words_as_flags)
             for _ in range(rng.choice((1, 2, 2, 2, 3)))
@@ -75,7 +80,7 @@ def invent_cases(
             ref=f"WS-{number:06d}",
             notes=rng.choice(_NOTES),
             meta=_meta(rng),
-            is_active=_flag(rng.random() > 0.1, words_as_flags),
+            is_active=flag(rng.random() > 0.1, words_as_flags),
             customers=customers,
         )
 
@@ -117,7 +122,7 @@ def _customer(
     last = last_name or rng.choice(_LAST)
     known = rng.random() < 0.8
     person: dict[str, Any] = {
-        "id": _new_id(rng),
+        "id": new_id(rng),
         "title": rng.choice(_TITLES[gender]),
         "first_names": first,
         "middle_names": rng.choice((None, "Ann", "de la", "X Æ")),
@@ -136,7 +141,7 @@ def _customer(
         "customer_case_id": case_id,
     }
     if rng.random() < 0.7:  # the vendor's list example leaves it out of one customer (Q3)
-        person["is_deceased"] = _flag(rng.random() < 0.05, words_as_flags)
+        person["is_deceased"] = flag(rng.random() < 0.05, words_as_flags)
     return person
 
 
@@ -155,9 +160,11 @@ def _meta(rng: random.Random) -> dict[str, str]:
     return {key: value for key, value in values.items() if rng.random() < 0.6}
 
 
-def _flag(value: bool, words: bool) -> bool | int:
+def flag(value: bool, words: bool) -> bool | int:
+    """A flag as the schemas have it (true, false), or as the examples do (1, 0)."""
     return value if words else int(value)
 
 
-def _new_id(rng: random.Random) -> str:
+def new_id(rng: random.Random) -> str:
+    """An id as the server gives them."""
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))

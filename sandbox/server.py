@@ -1,27 +1,50 @@
 """The documented endpoints over real HTTP.
 
 Belongs here: routes, tokens, the rate limit, and playing faults on the socket.
-Does not: the data (`store.py`), the fault script (`faults.py`).
+Does not: the data (`store.py`), what may be written (`writes.py`), the fault script (`faults.py`).
 """
 
 import asyncio
 import contextlib
 import json
+import random
 import secrets
 import socket
 import struct
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
-from sandbox.faults import Change, Drip, Drop, Fault, Html, Status, Truncate
-from sandbox.people import CRM_FIELDS, invent_cases
+from sandbox.faults import (
+    Action,
+    Applied,
+    Change,
+    Drip,
+    Drop,
+    Fault,
+    Html,
+    Late,
+    Partial,
+    RandomFaults,
+    Status,
+    Truncate,
+)
+from sandbox.people import CRM_FIELDS, USERS, invent_cases
 from sandbox.store import Order, Store
+from sandbox.writes import (
+    CREATED_FIELDS,
+    SurnameKey,
+    cleaned,
+    errors_of_case,
+    new_case,
+    new_entries,
+)
 
 BASE_PATH = "/engine/api"
 CLIENT_ID = "sandbox"
@@ -29,6 +52,10 @@ CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - the sandbox's only account, pri
 LINK_BASE = "http://willsuite-v2.test/engine/api/cases"
 """As the vendor's example has it: http, another host, and only `page` in the query (Q22)."""
 WINDOW_SECONDS = 60.0
+BREAKS_OFF = ContextVar("BREAKS_OFF", default=False)
+"""Whether this request is to be handled only in part; for handlers that can be."""
+MAX_BODY_BYTES = 32 * 2**20
+"""Enough for 2,500 cases with long notes; the vendor states no limit."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,6 +72,9 @@ class Options:
     max_per_page: int = 100
     words_as_flags: bool = False
     order: Order = "id"
+    unique_refs: bool = True
+    surname_key: SurnameKey = "last_name"
+    validation_status: int = 422
 
 
 class Refusal(Exception):
@@ -61,12 +91,13 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request as it arrived; kept so that tests can count."""
+    """One request as it arrived; kept so that tests can count. Of a GET the body isn't kept."""
 
     method: str
     path: str
     query: dict[str, str]
     host: str
+    body: bytes = b""
 
 
 @dataclass
@@ -74,7 +105,7 @@ class Sandbox:
     """One account: its data, its tokens, its fault script and the requests it has seen."""
 
     options: Options = field(default_factory=Options)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault | RandomFaults] = field(default_factory=list)
     requests: list[Seen] = field(default_factory=list)
     url: str = ""
 
@@ -85,17 +116,27 @@ class Sandbox:
             ),
             order=self.options.order,
         )
+        # not the seed itself, which has given the invented cases their ids
+        self._rng = random.Random(f"created in {self.options.seed}")
         self.tokens: dict[str, float] = {}
+        self._late: set[asyncio.Task[None]] = set()
         self._window_started = 0.0
         self._window_used = 0
 
+    @property
+    def pending_late(self) -> int:
+        """How many requests were answered by `Late` and are still to be handled."""
+        return len(self._late)
+
     def app(self) -> web.Application:
         """The whole API as an aiohttp application."""
-        app = web.Application(middlewares=[self._front])
+        app = web.Application(middlewares=[self._front], client_max_size=MAX_BODY_BYTES)
+        app.on_cleanup.append(self._cancel_late)
         add = app.router.add_route
         for slash in ("", "/"):  # the vendor prints both; only these two paths have one
             add("POST", f"{BASE_PATH}/oauth/token{slash}", self._token)
             add("GET", f"{BASE_PATH}/cases{slash}", self._list_cases)
+        add("POST", f"{BASE_PATH}/cases/create", self._create_case)
         add("GET", f"{BASE_PATH}/cases/{{case_id}}", self._get_case)
         add("GET", f"{BASE_PATH}/crm-fields", self._crm_fields)
         return app
@@ -105,17 +146,19 @@ class Sandbox:
     @web.middleware
     async def _front(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         path = request.path.removeprefix(BASE_PATH)
-        self.requests.append(Seen(request.method, path, dict(request.query), request.host))
+        # read before any fault: a write answered early or by a reset has arrived all the same
+        try:
+            body = b"" if request.method == "GET" else await request.read()
+        except ConnectionError:  # half an upload: nothing has arrived, nobody waits
+            return web.Response()
+        self.requests.append(Seen(request.method, path, dict(request.query), request.host, body))
         if self.options.latency_ms:
             await asyncio.sleep(self.options.latency_ms / 1000)
         page = request.query.get("page")
         fault = next((f for f in self.faults if f.matches(request.method, path, page)), None)
         if fault is None:
             return await self._guarded(request, handler)
-        if isinstance(fault.action, Change):
-            fault.action.apply(self.store)
-            return await self._guarded(request, handler)
-        return await self._play(fault, request, handler)
+        return await self._play(fault.action, request, handler)
 
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
@@ -159,28 +202,38 @@ class Sandbox:
         return headers
 
     async def _play(
-        self, fault: Fault, request: web.Request, handler: Handler
+        self, action: Action, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        action = fault.action
-        if isinstance(action, Status):
-            kind = "application/json" if action.body.startswith("{") else "text/html"
-            return web.Response(
-                status=action.status, headers=action.headers, text=action.body, content_type=kind
-            )
-        if isinstance(action, Html):
-            page = "<!doctype html><title>Log in</title><p>Please log in.</p>"
-            return web.Response(text=page, content_type="text/html")
-        if isinstance(action, Drop):
-            assert request.transport is not None
-            # without lingering, closing sends a reset
-            peer = request.transport.get_extra_info("socket")
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            request.transport.abort()
-            return web.Response()
+        if isinstance(action, Status | Drop | Html):
+            return _answer_instead(request, action)
+        if isinstance(action, Late):
+            task = asyncio.create_task(self._handle_late(action.seconds, request, handler))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+            return _answer_instead(request, action.then)
+        if isinstance(action, Change):
+            action.apply(self.store)
+        # aiohttp gives each request a task, hence a context, of its own
+        BREAKS_OFF.set(isinstance(action, Partial))
         real = await self._guarded(request, handler)
-        assert isinstance(real, web.Response)
-        assert isinstance(action, Truncate | Drip)
-        return await _send_slowly_or_partly(request, real, action)
+        if isinstance(action, Applied | Partial):
+            action = action.then
+        if isinstance(action, Status | Drop | Html):
+            return _answer_instead(request, action)
+        if isinstance(action, Truncate | Drip):
+            assert isinstance(real, web.Response)
+            return await _send_slowly_or_partly(request, real, action)
+        return real
+
+    async def _handle_late(self, seconds: float, request: web.Request, handler: Handler) -> None:
+        await asyncio.sleep(seconds)
+        await self._guarded(request, handler)
+
+    async def _cancel_late(self, _app: web.Application) -> None:
+        late = list(self._late)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     # -- the endpoints -----------------------------------------------------------------------
 
@@ -226,6 +279,39 @@ class Sandbox:
             raise _refusal(404, f"No query results for model [CustomerCase] {case_id}")
         return web.Response(body=self.store.rendered(case_id), content_type="application/json")
 
+    async def _create_case(self, request: web.Request) -> web.Response:
+        sent = _json_object(await request.read())
+        # nothing is awaited from here on, so that of two requests with one ref the second is late
+        ref = self._ref_of(sent)
+        if BREAKS_OFF.get():
+            sent = sent | {"customers": None, "address_book": None}
+        options = self.options
+        case = new_case(
+            sent,
+            self._rng,
+            ref=ref,
+            surname_key=options.surname_key,
+            words_as_flags=options.words_as_flags,
+        )
+        self.store.put(case)
+        self.store.address_books[case["id"]] = new_entries(sent, self._rng)
+        answer = {name: case[name] for name in CREATED_FIELDS}
+        return web.json_response(answer | {"meta": case["meta"] or []})
+
+    def _ref_of(self, sent: dict[str, Any]) -> str:
+        """The reference of the new case if all that was sent is accepted."""
+        errors = errors_of_case(sent, self.options.surname_key)
+        ref = sent.get("ref")
+        if "ref" not in errors and ref and self.options.unique_refs and self.store.has_ref(ref):
+            errors["ref"] = ["The ref has already been taken."]
+        if errors:
+            status = self.options.validation_status
+            raise _refusal(status, "The given data was invalid.", errors=errors)
+        for name in ("email", "adviser_email"):
+            if sent.get(name) and sent[name].casefold() not in USERS:
+                raise _refusal(400, f"The {name} does not belong to a user of this account.")
+        return ref or self.store.unused_ref()
+
     async def _crm_fields(self, _request: web.Request) -> web.Response:
         return web.json_response(CRM_FIELDS)
 
@@ -253,6 +339,23 @@ def running(sandbox: Sandbox, *, port: int = 0) -> Iterator[Sandbox]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+def _answer_instead(request: web.Request, action: Status | Drop | Html) -> web.Response:
+    if isinstance(action, Status):
+        kind = "application/json" if action.body.startswith("{") else "text/html"
+        return web.Response(
+            status=action.status, headers=action.headers, text=action.body, content_type=kind
+        )
+    if isinstance(action, Html):
+        page = "<!doctype html><title>Log in</title><p>Please log in.</p>"
+        return web.Response(text=page, content_type="text/html")
+    if request.transport is not None:  # else the client was faster
+        # without lingering, closing sends a reset
+        peer = request.transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        request.transport.abort()
+    return web.Response()
 
 
 class _UntilClosed(web.StreamResponse):
@@ -297,6 +400,16 @@ def _oauth_refusal(status: int, code: str) -> Refusal:
 
 def _invalid(name: str, text: str) -> Refusal:
     return _refusal(400, "The given data was invalid.", errors={name: [text]})
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        sent = json.loads(body)
+    except ValueError:
+        sent = None
+    if not isinstance(sent, dict):
+        raise _refusal(400, "The body must be a JSON object.")
+    return {key: cleaned(value) for key, value in sent.items()}
 
 
 def _whole_number(request: web.Request, name: str, default: int) -> int:

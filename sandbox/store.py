@@ -13,14 +13,29 @@ Order = Literal["id", "newest", "oldest"]
 """By id, or by the time of the last change; the vendor documents no order."""
 
 
+def ref_key(ref: str | None) -> str:
+    """What two references have in common that the server takes for the same one."""
+    return (ref or "").strip().casefold()
+
+
 class Store:
-    """All cases of the account; every change stamps the case with the time of the change."""
+    """All cases of the account; every change stamps the case with the time of the change.
+
+    Cases are found by reference without a look at all of them. `address_books` has the entries
+    that came with a case, by its id; no documented answer about cases shows them.
+    """
 
     def __init__(self, cases: Iterable[dict[str, Any]], *, order: Order = "id") -> None:
         self.order = order
         self._cases: dict[str, dict[str, Any]] = {case["id"]: case for case in cases}
         self._ids = sorted(self._cases)
         self._rendered: dict[str, bytes] = {}
+        self.address_books: dict[str, list[dict[str, Any]]] = {}
+        self._ref_keys: dict[str, str] = {}
+        self._ids_by_ref: dict[str, set[str]] = {}
+        for case in self._cases.values():
+            self._index(case)
+        self._next_number = len(self._cases) + 1
         # the account has a history: nothing changed in the last two days
         start = datetime.now(UTC) - timedelta(days=1000)
         step = timedelta(days=998) / max(1, len(self._ids))
@@ -49,18 +64,32 @@ class Store:
         if case["id"] not in self._cases:
             bisect.insort(self._ids, case["id"])
         self._cases[case["id"]] = case
+        self._index(case)
         self._touch(case["id"])
 
     def change(self, case_id: str, **fields: Any) -> None:
         """Set fields of a case, now."""
         self._cases[case_id] = {**self._cases[case_id], **fields}
+        self._index(self._cases[case_id])
         self._touch(case_id)
 
     def delete(self, case_id: str) -> None:
         """Take a case out, as a person can on the vendor's screens."""
         del self._cases[case_id], self._updated_at[case_id]
         self._rendered.pop(case_id, None)
-        self._ids.remove(case_id)
+        self.address_books.pop(case_id, None)
+        self._unindex(case_id)
+        del self._ids[bisect.bisect_left(self._ids, case_id)]
+
+    def has_ref(self, ref: str) -> bool:
+        """Whether a case has this reference, as `ref_key` compares them."""
+        return ref_key(ref) in self._ids_by_ref
+
+    def unused_ref(self) -> str:
+        """A reference that no case has, for a case that came without one."""
+        while self.has_ref(ref := f"WS-{self._next_number:06d}"):
+            self._next_number += 1
+        return ref
 
     def listing(
         self,
@@ -72,7 +101,7 @@ class Store:
         """Ids of the matching cases in the server's order."""
         ids = self._ids
         if ref is not None:
-            ids = [key for key in ids if (self._cases[key]["ref"] or "").lower() == ref.lower()]
+            ids = sorted(self._ids_by_ref.get(ref_key(ref), ()))
         if postcode is not None:
             ids = [key for key in ids if self._has_postcode(key, postcode)]
         if updated_after is not None:
@@ -89,6 +118,20 @@ class Store:
             body = json.dumps(case | {"meta": case["meta"] or []}).encode()
             self._rendered[case_id] = body
         return body
+
+    def _index(self, case: dict[str, Any]) -> None:
+        self._unindex(case["id"])
+        key = self._ref_keys[case["id"]] = ref_key(case["ref"])
+        self._ids_by_ref.setdefault(key, set()).add(case["id"])
+
+    def _unindex(self, case_id: str) -> None:
+        # the key is kept by id, since whoever replaces a case may have altered it in place
+        key = self._ref_keys.pop(case_id, None)
+        if key is None:
+            return
+        self._ids_by_ref[key].discard(case_id)
+        if not self._ids_by_ref[key]:
+            del self._ids_by_ref[key]
 
     def _touch(self, case_id: str) -> None:
         self._rendered.pop(case_id, None)

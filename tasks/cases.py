@@ -6,7 +6,7 @@ Does not: deciding which pages to ask for, or whether they are all (`tasks/listi
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from schemas.case_tables import CaseColumns, nested_cases
 from tasks.connection import connected
-from tasks.policy import read_task
+from tasks.policy import read_task, write_task
 from tasks.progress import add_progress
 from tasks.spool import write_part
-from willsuite import Case, CaseFilters, CasesPage, Customer
+from willsuite import Case, CaseFilters, CasesPage, Customer, WriteResult, new_case
 from willsuite.client import MAX_PER_PAGE, NO_FILTERS
 from willsuite.errors import NotFoundError
 
@@ -107,6 +107,28 @@ async def count_cases(filters: CaseFilters = NO_FILTERS) -> int | None:
     """The `total` of `GET /cases` right now, or None where the server gives none."""
     async with connected() as client:
         return (await client.get_cases_page(1, per_page=1, filters=filters)).total
+
+
+@write_task(name="create-case")
+async def create_case(case: Mapping[str, Any]) -> WriteResult[Case]:
+    """Create one case (`POST /cases/create`); for a notebook, or another flow.
+
+    Give it a `ref` of your own: without one nobody can tell later whether it was created.
+    Source: vendor page "Cases", Create Case.
+
+    Args:
+        case: ref, notes, customers and so on under their wire names (`willsuite/new_cases.py`).
+
+    Returns:
+        What is known of the effect. After `ambiguous` look for the ref before sending it again.
+
+    Raises:
+        InvalidRecordError: the values break a documented limit.
+        WillSuiteError: credentials, configuration or rate limit; nothing was created.
+    """
+    request = new_case(case)
+    async with connected() as client:
+        return await client.create_case(request)
 
 
 async def together(calls: Iterable[Awaitable[Result]]) -> list[Result]:

@@ -110,6 +110,7 @@ class WillSuiteClient:
         self._pacer = Pacer(
             requests_per_minute=settings.requests_per_minute, clock=clock, sleep=sleep
         )
+        self.settings = settings
         self._slots = asyncio.Semaphore(settings.max_concurrency)
         self._proven_token: str | None = None
         self._fetches = itertools.count(1)

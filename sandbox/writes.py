@@ -1,0 +1,235 @@
+"""What may be written, and what becomes of it.
+
+Belongs here: the documented rules for the fields of a new case, in Laravel's words, and the case
+that comes of accepted ones. Does not: HTTP, and what depends on the other cases of the account.
+"""
+
+import random
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from typing import Any, Literal
+
+from sandbox.people import CRM_FIELDS, case_of, flag, new_id
+
+SurnameKey = Literal["last_name", "last_names"]
+"""What a new customer's surname is called: the vendor's examples and table disagree (Q1)."""
+Errors = dict[str, list[str]]
+"""What is wrong, by the dotted name of the field."""
+
+MARITAL_STATUSES = (
+    "married", "civil", "cohabiting", "widowed", "divorced", "dissolved", "separated", "single",
+    "other",
+)  # fmt: skip
+CREATED_FIELDS = (
+    "id", "ref", "first_names", "last_names", "full_names", "email", "postcode", "meta", "notes",
+)  # fmt: skip
+"""The documented answer to a creation."""
+
+_Rule = Callable[[Any], str | None]
+"""What is wrong with a value, with `{name}` for the field; None if nothing."""
+_Rules = Mapping[str, tuple[_Rule, ...]]
+
+
+def cleaned(value: Any) -> Any:
+    """Texts without blanks around them, and empty ones as null, at any depth; Laravel's habit."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, dict):
+        return {key: cleaned(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [cleaned(inner) for inner in value]
+    return value
+
+
+def errors_of_case(sent: dict[str, Any], surname_key: SurnameKey) -> Errors:
+    """What is wrong with the cleaned body of a creation."""
+    errors = _errors(sent, _CASE)
+    if isinstance(sent.get("meta"), dict):
+        errors |= errors_of_meta(sent["meta"])
+    errors |= errors_of_customers(sent.get("customers"), surname_key)
+    return errors | _errors_of_each("address_book", sent.get("address_book"), _ENTRY)
+
+
+def errors_of_customers(sent: Any, surname_key: SurnameKey) -> Errors:
+    """What is wrong with new customers; a missing surname is only where it has its first name."""
+    surname = (_required, _text) if surname_key == "last_name" else (_text,)
+    return _errors_of_each("customers", sent, {**_CUSTOMER, surname_key: surname})
+
+
+def errors_of_meta(sent: dict[str, Any]) -> Errors:
+    """What is wrong with values of CRM fields."""
+    errors: Errors = {}
+    for field_id, value in sent.items():
+        name = f"meta.{field_id}"
+        allowed = _OPTIONS.get(field_id)
+        if field_id not in _OPTIONS:
+            errors[name] = [f"The {name} is not a CRM field."]
+        elif isinstance(value, dict | list):
+            errors[name] = [f"The {name} must be a string."]
+        elif allowed and value is not None and value not in allowed:
+            errors[name] = [f"The selected {name} is invalid."]
+    return errors
+
+
+def new_case(
+    sent: dict[str, Any],
+    rng: random.Random,
+    *,
+    ref: str,
+    surname_key: SurnameKey,
+    words_as_flags: bool,
+) -> dict[str, Any]:
+    """The case that comes of an accepted body."""
+    case_id = new_id(rng)
+    customers = [
+        {
+            "id": new_id(rng),
+            **{name: customer.get(name) for name in _STORED},
+            "last_name": customer.get(surname_key) or "",
+            "date_of_birth": _iso_date(customer.get("date_of_birth")),
+            "customer_case_id": case_id,
+            "is_deceased": flag(False, words_as_flags),
+        }
+        for customer in sent.get("customers") or []
+    ]
+    return case_of(
+        case_id,
+        ref=ref,
+        notes=sent.get("notes"),
+        meta=sent.get("meta") or {},
+        is_active=flag(True, words_as_flags),
+        customers=customers,
+    )
+
+
+def new_entries(sent: dict[str, Any], rng: random.Random) -> list[dict[str, Any]]:
+    """The address book that comes of an accepted body, in the form in which it can be read."""
+    return [
+        {
+            "id": new_id(rng),
+            "entity_id": entry.get("entity_id") or "person",
+            "data": {
+                name: entry[name]
+                for name in _ENTRY
+                if name != "entity_id" and entry.get(name) is not None
+            },
+        }
+        for entry in sent.get("address_book") or []
+    ]
+
+
+# -- rules -----------------------------------------------------------------------------------
+
+
+def _required(value: Any) -> str | None:
+    return "The {name} field is required." if value is None else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or isinstance(value, str) else "The {name} must be a string."
+
+
+def _object(value: Any) -> str | None:
+    # PHP takes an empty list for an empty object; refused here so that nobody relies on it
+    return None if value is None or isinstance(value, dict) else "The {name} must be an object."
+
+
+def _list(value: Any) -> str | None:
+    return None if value is None or isinstance(value, list) else "The {name} must be an array."
+
+
+def _date(value: Any) -> str | None:
+    if value is None or _iso_date(value) is not None:
+        return None
+    return "The {name} does not match the format d/m/Y."
+
+
+def _at_most(length: int) -> _Rule:
+    def rule(value: Any) -> str | None:
+        if value is None or len(value) <= length:
+            return None
+        return f"The {{name}} must not be greater than {length} characters."
+
+    return rule
+
+
+def _one_of(*words: str) -> _Rule:
+    def rule(value: Any) -> str | None:
+        return None if value is None or value in words else "The selected {name} is invalid."
+
+    return rule
+
+
+def _texts(*names: str) -> dict[str, tuple[_Rule, ...]]:
+    return dict.fromkeys(names, (_text,))
+
+
+_CASE: _Rules = {
+    **_texts("ref", "email", "adviser_email", "notes"),
+    "meta": (_object,),
+    "customers": (_list,),
+    "address_book": (_list,),
+}
+_CUSTOMER: _Rules = {  # and a surname
+    "title": (_required, _text),
+    "first_names": (_required, _text),
+    **_texts("middle_names", "gender", "email"),
+    "date_of_birth": (_text, _date),
+    "marital_status": (_text, _one_of(*MARITAL_STATUSES)),
+    **dict.fromkeys(("tel_1", "tel_2"), (_text, _at_most(25))),
+    **dict.fromkeys(("address_1", "address_2", "address_3", "postcode"), (_text, _at_most(100))),
+    **dict.fromkeys(("occupation", "preferred_name"), (_text, _at_most(150))),
+}
+_ENTRY: _Rules = {
+    "entity_id": (_text, _one_of("person", "organisation")),
+    **_texts("title", "first_names", "middle_names", "last_name", "known_as", "preferred_name"),
+    **_texts("alias", "tel_1", "tel_2", "email", "gender", "occupation"),
+    "dob": (_text, _date),
+    "relationship": (_object,),
+    **_texts("address_1", "address_2", "address_3", "postcode", "name", "reg_no"),
+    "is_charity": (_text, _one_of("yes", "no")),
+}
+_STORED = (
+    "title", "first_names", "middle_names", "last_name", "date_of_birth", "gender", "tel_1",
+    "tel_2", "email", "occupation", "marital_status", "address_1", "address_2", "address_3",
+    "postcode",
+)  # fmt: skip
+"""A customer's fields in the order of the vendor's answers; `preferred_name` is in none (3.2)."""
+_OPTIONS: dict[str, list[str] | None] = {field["id"]: field["options"] for field in CRM_FIELDS}
+
+
+def _errors_of_each(name: str, sent: Any, rules: _Rules) -> Errors:
+    errors: Errors = {}
+    for number, item in enumerate(sent if isinstance(sent, list) else ()):
+        at = f"{name}.{number}"
+        if isinstance(item, dict):
+            errors |= _errors(item, rules, f"{at}.")
+        else:
+            errors[at] = [f"The {at} must be an object."]
+    return errors
+
+
+def _errors(sent: dict[str, Any], rules: _Rules, before: str = "") -> Errors:
+    """The first complaint about each field."""
+    found = {
+        f"{before}{name}": _first(rule(sent.get(name)) for rule in checks)
+        for name, checks in rules.items()
+    }
+    return {name: [text.format(name=name)] for name, text in found.items() if text}
+
+
+def _first(complaints: Iterable[str | None]) -> str | None:
+    return next((complaint for complaint in complaints if complaint), None)
+
+
+def _iso_date(text: str | None) -> str | None:
+    """DD/MM/YYYY as YYYY-MM-DD; None if it is no such date."""
+    parts = re.fullmatch(r"([0-9]{2})/([0-9]{2})/([0-9]{4})", text or "")
+    if parts is None:
+        return None
+    day, month, year = map(int, parts.groups())
+    try:
+        return date(year, month, day).isoformat()
+    except ValueError:
+        return None

@@ -1,0 +1,319 @@
+"""What a file of new cases must look like.
+
+Belongs here: the pandera model of its columns, and the checks of one row at a time.
+Does not: reading files (`source_files.py`), single values (`values.py`), rules over several rows
+and what is made of them (`import_plan.py`).
+
+Customers (and address-book entries) come in one of two shapes: numbered columns
+(`customer_1_title`, `customer_2_title`, one row a case), or columns without a number
+(`customer_title`, one row a customer; the rows of one `ref` make one case).
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandera.pandas as pa
+
+from schemas.columns import META_PREFIX, MetaField, match_columns
+from schemas.issues import Issue, SourceError
+from schemas.source_files import Sheet
+from schemas.texts import canonical
+from schemas.values import (
+    DATE_CHECK,
+    EMAIL_CHECK,
+    ENTITY_CHECK,
+    MARITAL_STATUS_CHECK,
+    PHONE_CHECKS,
+    SENTENCES,
+    YES_NO_CHECK,
+    column,
+    date_problems,
+    up_to,
+    without_placeholders,
+)
+
+CASE_FIELDS = {
+    "ref": column("The case's reference, unique; also how a second run knows the case again."),
+    "notes": column("Notes on the case."),
+    "adviser_email": column("WillSuite user who is to own the case.", EMAIL_CHECK),
+    "email": column("The API user's e-mail, not the client's.", EMAIL_CHECK),
+}
+META = {f"{META_PREFIX}.+": column("A CRM field, by its label or id; options are checked.")}
+CUSTOMER_FIELDS = {
+    "title": column("Mr, Mrs, Dr …; required for each customer."),
+    "first_names": column("Required for each customer."),
+    "middle_names": column(""),
+    "last_name": column("Required for each customer."),
+    "date_of_birth": column("DD/MM/YYYY, or YYYY-MM-DD throughout.", DATE_CHECK),
+    "gender": column("male, female …"),
+    "marital_status": column("One of the vendor's nine, in any case.", MARITAL_STATUS_CHECK),
+    "tel_1": column("As text, with its leading 0 or +.", up_to(25), *PHONE_CHECKS),
+    "tel_2": column("As tel_1.", up_to(25), *PHONE_CHECKS),
+    "address_1": column("", up_to(100)),
+    "address_2": column("", up_to(100)),
+    "address_3": column("", up_to(100)),
+    "postcode": column("", up_to(100)),
+    "occupation": column("", up_to(150)),
+    "preferred_name": column("Written, but never shown by the API.", up_to(150)),
+    "email": column("The customer's own e-mail.", EMAIL_CHECK),
+}
+ADDRESS_BOOK_FIELDS = {
+    "entity_id": column("person (the default) or organisation.", ENTITY_CHECK),
+    "title": column(""),
+    "first_names": column(""),
+    "middle_names": column(""),
+    "last_name": column(""),
+    "known_as": column(""),
+    "preferred_name": column(""),
+    "alias": column(""),
+    "tel_1": column("As text, with its leading 0 or +.", *PHONE_CHECKS),
+    "tel_2": column("As tel_1.", *PHONE_CHECKS),
+    "email": column("", EMAIL_CHECK),
+    "gender": column(""),
+    "dob": column("DD/MM/YYYY, or YYYY-MM-DD throughout.", DATE_CHECK),
+    "occupation": column(""),
+    "address_1": column(""),
+    "address_2": column(""),
+    "address_3": column(""),
+    "postcode": column(""),
+    "name": column("Of an organisation; required for one."),
+    "reg_no": column("Of an organisation."),
+    "is_charity": column("Of an organisation: yes or no.", YES_NO_CHECK),
+}
+PEOPLE = {"customer": CUSTOMER_FIELDS, "address_book": ADDRESS_BOOK_FIELDS}
+REQUIRED_OF_CUSTOMERS = ("title", "first_names", "last_name")
+OF_ORGANISATIONS = ("name", "reg_no", "is_charity")
+
+
+def _person_columns() -> dict[str, pa.Column]:
+    return {
+        rf"^{kind}_(?:\d{{1,2}}_)?{name}$": spec
+        for kind, fields in PEOPLE.items()
+        for name, spec in fields.items()
+    }
+
+
+IMPORT_CASES = pa.DataFrameSchema(
+    {**CASE_FIELDS, **META, **_person_columns()},
+    name="import-cases",
+    description="One row a case (numbered people) or one row a customer (people without numbers).",
+    strict=True,
+    unique_column_names=True,
+)
+"""The contract of the columns, after their headers were normalised; cells are cleaned texts."""
+
+_SENTENCES = SENTENCES | {
+    "ref_missing": (
+        "ref is missing: without it a second run could not know the case again; fill it in, or "
+        "name identity columns with derive_ref_from."
+    ),
+    "identity_missing": "ref and one of the columns of derive_ref_from are blank; fill in one.",
+    "ref_repeated": "The same ref is in row {other}; a ref names one case.",
+    "ref_alike": (
+        "ref differs from that of row {other} only by accents, which WillSuite may take for the "
+        "same; change one of them."
+    ),
+    "ref_spelling": "ref is written differently in row {other} of the same case.",
+    "rows_differ": "{column} differs from that of row {other} of the same case.",
+    "required": (
+        "{column} is missing; WillSuite needs title, first names and last name of each customer."
+    ),
+    "customer_repeated": "This customer is in the same case twice (row {other}).",
+    "organisation_name": "{column} is missing; an organisation needs a name.",
+    "not_an_organisation": (
+        "{column} is only for organisations; write organisation into entity_id, or clear it."
+    ),
+    "meta_option": "{column} must be one of the options of this CRM field: {options}.",
+    "case_rejected": "Row {other} of the same case was rejected; correct it there.",
+}
+
+
+def is_import_column(header: str) -> bool:
+    """Whether a header is one of the columns of this kind of file."""
+    try:
+        return bool(match_columns([header], CASE_FIELDS, patterns=_PATTERNS, extra="ignore"))
+    except SourceError:
+        return False
+
+
+_PATTERNS = {f"{META_PREFIX}.+": "meta:<field label>"} | {
+    rf"{kind}_(?:\d{{1,2}}_)?{name}": f"{kind}_1_{name}"
+    for kind, fields in PEOPLE.items()
+    for name in fields
+}
+_PERSON = re.compile(
+    r"(?P<entry>(?P<kind>customer|address_book)_(?P<number>\d{1,2}_)?)(?P<field>.+)"
+)
+_PLACEHOLDER_FIELDS = frozenset({"tel_1", "tel_2", "postcode", "email"})
+
+
+def person_column(name: str) -> re.Match[str] | None:
+    """`entry` ("customer_1_"), `kind`, `number` and `field` of a column about a person."""
+    found = _PERSON.fullmatch(name)
+    return found if found and found["field"] in PEOPLE[found["kind"]] else None
+
+
+def matched_columns(sheet: Sheet, extra: str, identity: Sequence[str]) -> dict[str, str]:
+    """Header to name of the columns to be used; `identity` names columns known besides.
+
+    Raises:
+        SourceError: unknown columns, missing identity columns, or both shapes of people.
+    """
+    headers = list(sheet.frame.columns)
+    known = {*CASE_FIELDS, *identity}
+    matched = match_columns(headers, known, patterns=_PATTERNS, extra=extra)
+    if missing := set(identity) - set(matched.values()):
+        raise SourceError(
+            f"derive_ref_from names {len(missing)} column(s) that the file hasn't got; write them "
+            "in lower case, with _ between words."
+        )
+    people = [found for name in matched.values() if (found := person_column(name))]
+    if len({bool(found["number"]) for found in people}) > 1:
+        raise SourceError(
+            "Some columns of people are numbered (customer_1_title) and some are not "
+            "(customer_title); use one way throughout."
+        )
+    return matched
+
+
+class ImportTable:
+    """The known columns of a sheet under their names, and what is needed to speak of them."""
+
+    def __init__(self, sheet: Sheet, matched: Mapping[str, str]) -> None:
+        frame = sheet.frame[list(matched)].rename(columns=dict(matched))
+        for name in frame.columns:
+            person = person_column(name)
+            if (person["field"] if person else name) in _PLACEHOLDER_FIELDS:
+                frame[name] = without_placeholders(frame[name])
+        self.frame = frame
+        self.rows = sheet.rows
+        self.names = list(frame.columns)
+        self.headers = {name: header for header, name in matched.items()}
+        self.meta_columns = [name for name in self.names if name.startswith(META_PREFIX)]
+        self.meta: Mapping[str, MetaField] = {}
+        self.cells: dict[str, list[str | None]] = {
+            name: frame[name].astype(object).where(frame[name].notna(), None).tolist()
+            for name in self.names
+        }
+        self.entries: dict[str, dict[str, str]] = defaultdict(dict)
+        """By `customer_1_`: the column of each of its fields."""
+        for name in self.names:
+            if person := person_column(name):
+                self.entries[person["entry"]][person["field"]] = name
+        self.rows_are_people = "customer_" in self.entries or "address_book_" in self.entries
+
+    def cell(self, name: str, index: int) -> str | None:
+        """The cell's text; None where it is blank, or where there is no such column."""
+        return self.cells[name][index] if name in self.cells else None
+
+    def header(self, name: str) -> str:
+        """As the person wrote it; a column that isn't there, as it should be called."""
+        return self.headers.get(name, name)
+
+    def entry(self, prefix: str, index: int) -> dict[str, str]:
+        """The given fields of one customer or address-book entry of one row."""
+        return {
+            name: value
+            for name, column_name in self.entries[prefix].items()
+            if (value := self.cells[column_name][index]) is not None
+        }
+
+
+def issue_of(code: str, row: int, header: str | None, **details: Any) -> Issue:
+    """An issue with the sentence of its code."""
+    return Issue(row, header, code, _SENTENCES[code].format(column=header, **details))
+
+
+def in_column_order(table: ImportTable) -> Callable[[Issue], tuple[int, str]]:
+    """The key to sort the issues of a row by."""
+    order = {header: position for position, header in enumerate(table.headers.values())}
+    return lambda issue: (order.get(issue.column or "", -1), issue.code)
+
+
+# -- columns, one at a time -------------------------------------------------------------------
+
+
+def column_issues(table: ImportTable) -> Iterator[Issue]:
+    """What the model finds: single cells that aren't what their column holds."""
+    checked = table.frame[[name for name in table.names if not _is_identity_only(name)]]
+    try:
+        IMPORT_CASES.validate(checked, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        # its text and its frame hold cells: nothing but row, column and code leaves
+        failures = error.failure_cases[["column", "check", "check_number", "index"]]
+    else:
+        return
+    for (name, code), found in failures.groupby(["column", "check"], sort=False):
+        header = table.header(name)
+        limit = _limit(name, code)
+        texts = table.frame[name]
+        details = date_problems(texts.dropna()) if code == "date" else None
+        for index in sorted({int(index) for index in found["index"]}):
+            exact = details[index] if details is not None else code
+            yield issue_of(exact, table.rows[index], header, limit=limit)
+
+
+def _is_identity_only(name: str) -> bool:
+    return name not in CASE_FIELDS and not any(re.fullmatch(p, name) for p in _PATTERNS)
+
+
+def _limit(name: str, code: str) -> str:
+    person = person_column(name)
+    if code != "too_long" or person is None:
+        return ""
+    checks = PEOPLE[person["kind"]][person["field"]].checks
+    return next(str(check.description) for check in checks if check.name == code)
+
+
+def meta_issues(table: ImportTable) -> Iterator[Issue]:
+    """CRM values that aren't among the options of their field."""
+    for name, crm_field in table.meta.items():
+        if crm_field.options is None:
+            continue
+        for index, value in enumerate(table.cells[name]):
+            if value is not None and option_of(value, crm_field.options) is None:
+                options = ", ".join(crm_field.options)
+                yield issue_of(
+                    "meta_option", table.rows[index], table.header(name), options=options
+                )
+
+
+def option_of(value: str, options: Sequence[str]) -> str | None:
+    """The option as the account spells it, whichever case the file has."""
+    if value in options:
+        return value
+    alike = [option for option in options if canonical(option) == canonical(value)]
+    return alike[0] if len(alike) == 1 else None
+
+
+# -- people -----------------------------------------------------------------------------------
+
+
+def people_issues(table: ImportTable) -> Iterator[Issue]:
+    """What each given customer and address-book entry lacks."""
+    for prefix, names in table.entries.items():
+        given = table.frame[list(names.values())].notna().any(axis=1)
+        check = _customer_issues if prefix.startswith("customer") else _address_book_issues
+        for index in given[given].index:
+            yield from check(table, prefix, int(index))
+
+
+def _customer_issues(table: ImportTable, prefix: str, index: int) -> Iterator[Issue]:
+    given = table.entry(prefix, index)
+    for name in REQUIRED_OF_CUSTOMERS:
+        if name not in given:
+            yield issue_of("required", table.rows[index], table.header(prefix + name))
+
+
+def _address_book_issues(table: ImportTable, prefix: str, index: int) -> Iterator[Issue]:
+    given = table.entry(prefix, index)
+    row = table.rows[index]
+    if given.get("entity_id", "person").casefold() == "organisation":
+        if "name" not in given:
+            yield issue_of("organisation_name", row, table.header(f"{prefix}name"))
+        return
+    for name in OF_ORGANISATIONS:
+        if name in given:
+            yield issue_of("not_an_organisation", row, table.header(prefix + name))

@@ -1,0 +1,291 @@
+"""The cases that are in a file, and what is wrong with the rows of which none can be made.
+
+Belongs here: rules over several rows (references, rows of one case), and the way from rows to
+planned requests. All of it without the network: what the account holds already is looked at
+later. Does not: columns and single rows (`import_file.py`), reading files (`source_files.py`).
+"""
+
+import base64
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from schemas.columns import MetaField, resolve_meta
+from schemas.import_file import (
+    ImportTable,
+    column_issues,
+    in_column_order,
+    issue_of,
+    matched_columns,
+    meta_issues,
+    option_of,
+    people_issues,
+    person_column,
+)
+from schemas.issues import Issue
+from schemas.source_files import Sheet
+from schemas.texts import canonical, folded
+from schemas.values import YES_NO, date_problems, marital_status, wire_date
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCase:
+    """One case to be created, from one row or several."""
+
+    ref: str
+    rows: tuple[int, ...]
+    """The rows of the file it comes from, as a spreadsheet shows them."""
+    body: Mapping[str, Any] = field(repr=False)
+    """The request, under the wire names of `POST /cases/create`; absent values are left out."""
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """Every row of a file: in exactly one case, or with at least one issue."""
+
+    rows: Sequence[int]
+    refs: Mapping[int, str]
+    """The ref of each row that has one, given or derived."""
+    cases: Sequence[PlannedCase]
+    issues: Mapping[int, Sequence[Issue]]
+    meta_columns: Sequence[str]
+    """Columns that need the account's CRM fields to be understood."""
+
+
+def plan_import(
+    sheet: Sheet,
+    *,
+    extra: str = "forbid",
+    derive_ref_from: Sequence[str] = (),
+    crm_fields: Sequence[MetaField] | None = None,
+) -> ImportPlan:
+    """All cases of a file that can be sent, and all problems of the rows that can't.
+
+    Args:
+        sheet: the file as text.
+        extra: "forbid" refuses unknown columns, "ignore" leaves them out.
+        derive_ref_from: identity columns; rows without a ref get one made from these. They may
+            be columns that are otherwise unknown.
+        crm_fields: the account's; without them the `meta:` columns stay unchecked, and a plan
+            that has such columns is not to be sent.
+
+    Raises:
+        SourceError: the columns can't be understood.
+    """
+    matched = matched_columns(sheet, extra, derive_ref_from)
+    table = ImportTable(sheet, matched)
+    if crm_fields is not None:
+        table.meta = resolve_meta(table.meta_columns, crm_fields)
+    refs = _refs(table, derive_ref_from)
+    issues = [
+        *sheet.issues,
+        *column_issues(table),
+        *meta_issues(table),
+        *_ref_issues(table, refs, derive_ref_from),
+        *people_issues(table),
+    ]
+    groups = _groups(refs)
+    issues += _group_issues(table, groups, refs)
+    by_row: defaultdict[int, list[Issue]] = defaultdict(list)
+    for issue in issues:
+        by_row[issue.row].append(issue)
+    cases = []
+    for group in groups:
+        rows = [table.rows[index] for index in group]
+        if broken := next((row for row in rows if row in by_row), None):
+            for row in rows:
+                if row not in by_row:
+                    by_row[row].append(issue_of("case_rejected", row, None, other=broken))
+        else:
+            cases.append(PlannedCase(refs[group[0]], tuple(rows), _body(table, group, refs)))
+    plan = ImportPlan(
+        rows=table.rows,
+        refs={table.rows[index]: ref for index, ref in refs.items()},
+        cases=cases,
+        issues={row: sorted(by_row[row], key=in_column_order(table)) for row in sorted(by_row)},
+        meta_columns=table.meta_columns,
+    )
+    taken = sum(len(case.rows) for case in cases)
+    assert taken + len(plan.issues) == len(plan.rows), "each row is in a case or has an issue"
+    return plan
+
+
+# -- references -------------------------------------------------------------------------------
+
+
+def _refs(table: ImportTable, identity: Sequence[str]) -> dict[int, str]:
+    """The ref of each row by index, given or derived; rows that have neither are absent."""
+    refs = {}
+    for index in range(len(table.rows)):
+        ref = table.cell("ref", index)
+        if ref is None and identity:
+            values = {name: table.cell(name, index) for name in identity}
+            ref = None if None in values.values() else derived_ref(values)
+        if ref is not None:
+            refs[index] = ref
+    return refs
+
+
+def derived_ref(identity: Mapping[str, str | None]) -> str:
+    """A ref made from identity columns: the same for the same values, however they are written.
+
+    80 bits of a SHA-256; column order, case, spacing and the form of dates don't matter.
+    """
+    parts = [
+        f"{name}\x1f{_identity_value(name, identity[name] or '')}" for name in sorted(identity)
+    ]
+    digest = hashlib.sha256("\x1e".join(["willsuite-flows ref 1", *parts]).encode()).digest()
+    return f"WF-{base64.b32encode(digest)[:16].decode()}"
+
+
+def _identity_value(name: str, text: str) -> str:
+    is_date = name.endswith(("date_of_birth", "_dob"))
+    if is_date and date_problems(pd.Series([text], dtype=str)).isna().all():
+        return wire_date(text)
+    return canonical(text)
+
+
+def _ref_issues(
+    table: ImportTable, refs: Mapping[int, str], identity: Sequence[str]
+) -> Iterator[Issue]:
+    code = "identity_missing" if identity else "ref_missing"
+    for index, row in enumerate(table.rows):
+        if index not in refs:
+            yield issue_of(code, row, table.header("ref"))
+    first: dict[str, int] = {}
+    keys = {index: folded(ref) for index, ref in refs.items()}
+    for index, key in keys.items():
+        other = first.setdefault(key, index)
+        if canonical(refs[index]) != canonical(refs[other]):
+            for here, there in ((index, other), (other, index)):
+                yield issue_of(
+                    "ref_alike", table.rows[here], table.header("ref"), other=table.rows[there]
+                )
+
+
+# -- rows that make one case ------------------------------------------------------------------
+
+
+def _groups(refs: Mapping[int, str]) -> list[list[int]]:
+    """Row indexes by case, in the order of the file; a row without a ref is in none."""
+    groups: dict[str, list[int]] = {}
+    for index, ref in refs.items():
+        groups.setdefault(canonical(ref), []).append(index)
+    return list(groups.values())
+
+
+def _group_issues(
+    table: ImportTable, groups: Iterable[Sequence[int]], refs: Mapping[int, str]
+) -> Iterator[Issue]:
+    for group in groups:
+        if len(group) > 1 and not table.rows_are_people:
+            yield from _repeated(table, group)
+            continue
+        yield from _differing(table, group, refs)
+        yield from _repeated_customers(table, group)
+
+
+def _repeated(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
+    for index in group:
+        other = group[0] if index != group[0] else group[1]
+        row, other_row = table.rows[index], table.rows[other]
+        yield issue_of("ref_repeated", row, table.header("ref"), other=other_row)
+
+
+def _differing(
+    table: ImportTable, group: Sequence[int], refs: Mapping[int, str]
+) -> Iterator[Issue]:
+    """Case columns of the rows of one case: a blank agrees with everything."""
+    if len(group) == 1:
+        return
+    for index in group[1:]:
+        if refs[index] != refs[group[0]]:
+            other = table.rows[group[0]]
+            yield issue_of("ref_spelling", table.rows[index], table.header("ref"), other=other)
+    for name in [name for name in table.names if name != "ref" and not person_column(name)]:
+        given = [index for index in group if table.cells[name][index] is not None]
+        for index in given[1:]:
+            if table.cells[name][index] != table.cells[name][given[0]]:
+                other = table.rows[given[0]]
+                yield issue_of("rows_differ", table.rows[index], table.header(name), other=other)
+
+
+def _repeated_customers(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
+    first: dict[tuple[str, ...], int] = {}
+    for index in group:
+        for prefix in [prefix for prefix in table.entries if prefix.startswith("customer")]:
+            person = table.entry(prefix, index)
+            if not {"first_names", "last_name"} <= person.keys():
+                continue
+            names = (person["first_names"], person["last_name"], person.get("date_of_birth", ""))
+            key = tuple(map(canonical, names))
+            if key in first:
+                header, other = table.header(f"{prefix}last_name"), table.rows[first[key]]
+                yield issue_of("customer_repeated", table.rows[index], header, other=other)
+            first.setdefault(key, index)
+
+
+# -- requests ---------------------------------------------------------------------------------
+
+
+def _gender(text: str) -> str:
+    """The examples' two words in their case; the vendor lists none, so others stay as they are."""
+    return text.casefold() if text.casefold() in ("male", "female") else text
+
+
+def _yes_or_no(text: str) -> str:
+    return YES_NO[text.casefold()]
+
+
+_TO_WIRE: dict[str, Callable[[str], str | None]] = {
+    "date_of_birth": wire_date,
+    "dob": wire_date,
+    "marital_status": marital_status,
+    "gender": _gender,
+    "entity_id": str.casefold,
+    "is_charity": _yes_or_no,
+}
+
+
+def _body(table: ImportTable, group: Sequence[int], refs: Mapping[int, str]) -> dict[str, Any]:
+    body: dict[str, Any] = {"ref": refs[group[0]]}
+    for name in ("email", "adviser_email", "notes"):
+        if (value := _first_given(table, name, group)) is not None:
+            body[name] = value
+    meta = {
+        crm_field.id: option_of(value, crm_field.options or ()) or value
+        for name, crm_field in table.meta.items()
+        if (value := _first_given(table, name, group)) is not None
+    }
+    if meta:
+        body["meta"] = meta
+    for kind, key in (("customer", "customers"), ("address_book", "address_book")):
+        if people := list(_people(table, kind, group)):
+            body[key] = people
+    return body
+
+
+def _first_given(table: ImportTable, name: str, group: Sequence[int]) -> str | None:
+    values = (table.cell(name, index) for index in group)
+    return next((value for value in values if value is not None), None)
+
+
+def _people(table: ImportTable, kind: str, group: Sequence[int]) -> Iterator[dict[str, str | None]]:
+    prefixes = sorted(
+        (prefix for prefix in table.entries if prefix.startswith(kind)),
+        key=lambda prefix: int(re.sub(r"\D", "", prefix) or 0),
+    )
+    for index in group:
+        for prefix in prefixes:
+            if given := table.entry(prefix, index):
+                if kind == "address_book":
+                    given = {"entity_id": "person"} | given  # person is only the likely default
+                yield {
+                    name: _TO_WIRE[name](value) if name in _TO_WIRE else value
+                    for name, value in given.items()
+                }

@@ -1,0 +1,104 @@
+"""What became of each input row: the table that every writing flow leaves.
+
+Belongs here: the words for outcomes, the table's schema, and the check that it is complete.
+Does not: deciding outcomes (`tasks/`), or where the table is written.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from enum import StrEnum
+
+import pyarrow as pa
+
+
+class Outcome(StrEnum):
+    """The end of an input row; each row has exactly one."""
+
+    CREATED = "created"
+    EXISTING = "existing"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    DELETED = "deleted"
+    REJECTED = "rejected"
+    """By us or by the server; the row has to be corrected."""
+    CONFLICT = "conflict"
+    """What the account holds contradicts the row; a person has to look."""
+    PARTIAL = "partial"
+    """Carried out, but not whole; a person has to complete it."""
+    FAILED = "failed"
+    """Not carried out, for no fault of the row's."""
+    UNKNOWN = "unknown"
+    """It may or may not have been carried out."""
+    NOT_ATTEMPTED = "not_attempted"
+    PLANNED = "planned"
+    """Would be written; in a dry run only."""
+
+
+FAILING = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.NOT_ATTEMPTED})
+"""With one of these a run has not done what it was asked to do."""
+FOR_A_PERSON = frozenset({Outcome.REJECTED, Outcome.CONFLICT, Outcome.PARTIAL})
+"""With these it has, and somebody has work left."""
+
+OUTCOMES = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("key", pa.string()),
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("case_id", pa.string()),
+        pa.field("code", pa.string()),
+        pa.field("message", pa.string()),
+        pa.field("attempts", pa.int32(), nullable=False),
+    ]
+)
+"""`row` as a spreadsheet shows it, `key` the ref or id, `attempts` requests that may have
+written."""
+
+
+@dataclass(slots=True)
+class RowOutcome:
+    """One row of `OUTCOMES`."""
+
+    row: int
+    key: str | None
+    action: str
+    outcome: Outcome
+    case_id: str | None = None
+    code: str | None = None
+    message: str | None = None
+    """For the person's eyes: the file is private, logs are not."""
+    attempts: int = 0
+
+
+assert [field.name for field in fields(RowOutcome)] == OUTCOMES.names
+
+
+def outcome_table(outcomes: Iterable[RowOutcome], rows: Sequence[int]) -> pa.Table:
+    """`outcomes` as a table, in the order of `rows`, which are all rows that were read.
+
+    Raises:
+        AssertionError: a row has no outcome, or more than one.
+    """
+    by_row = sorted(outcomes, key=lambda outcome: outcome.row)
+    assert [outcome.row for outcome in by_row] == sorted(rows), "one outcome for each row"
+    columns = zip(*map(astuple, by_row), strict=True) if by_row else [[]] * len(OUTCOMES)
+    return pa.Table.from_arrays(
+        [
+            pa.array(list(column), field.type)
+            for column, field in zip(columns, OUTCOMES, strict=True)
+        ],
+        schema=OUTCOMES,
+    )
+
+
+def counts(outcomes: Iterable[RowOutcome]) -> dict[str, int]:
+    """Rows by outcome, in the order of `Outcome`; only what there is."""
+    found = Counter(outcome.outcome for outcome in outcomes)
+    return {outcome.value: found[outcome] for outcome in Outcome if found[outcome]}
+
+
+def code_counts(outcomes: Iterable[RowOutcome]) -> dict[str, int]:
+    """Rows by code, most frequent first."""
+    found = Counter(outcome.code for outcome in outcomes if outcome.code)
+    return dict(found.most_common())

@@ -1,0 +1,100 @@
+"""What a case of the account says about the row that wanted it.
+
+Belongs here: comparing what was sent with an answer or with a case that was read; plain
+functions. Does not: asking, sending, or what follows from a verdict (`tasks/importing.py`).
+
+Only what the vendor documents as returned is compared: people by name, notes and CRM values by
+whether they are there at all, since their form may change on the way.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from schemas.texts import canonical
+from tasks.existing import FoundCase
+from willsuite import Case
+
+
+class Echo(StrEnum):
+    """What the answer to a creation proves."""
+
+    PROVEN = "proven"
+    OTHER_REF = "other_ref"
+    """The case has another reference, so a second run would not find it."""
+    NO_SURNAME = "no_surname"
+    """None of the surnames that were sent came back."""
+
+
+def echo_of(sent: Mapping[str, Any], answer: Case) -> Echo:
+    """Whether the answer to `POST /cases/create` shows the reference and a surname (F6, F7).
+
+    The answer has no customers, only their names joined; a case without customers proves itself
+    by its reference.
+    """
+    if canonical(answer.ref or "") != canonical(sent["ref"]):
+        return Echo.OTHER_REF
+    names = canonical(f"{answer.last_names or ''} {answer.full_names or ''}")
+    surnames = _surnames(sent.get("customers", ()))
+    if surnames and not any(surname in names for surname in surnames):
+        return Echo.NO_SURNAME
+    return Echo.PROVEN
+
+
+def echo_of_case(sent: Mapping[str, Any], case: Case) -> Echo:
+    """The same from the whole case, which has its customers."""
+    if canonical(case.ref or "") != canonical(sent["ref"]):
+        return Echo.OTHER_REF
+    surnames = _surnames(sent.get("customers", ()))
+    kept = {canonical(person.last_name or "") for person in case.customers or ()}
+    return Echo.NO_SURNAME if surnames and not surnames & kept else Echo.PROVEN
+
+
+def _surnames(people: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {canonical(person["last_name"]) for person in people}
+
+
+def lacking(sent: Mapping[str, Any], found: FoundCase) -> list[str]:
+    """What was sent and isn't in the case that it made: wire names, empty if it is whole."""
+    missing = []
+    if _missing_people(sent, found):
+        missing.append("customers")
+    if sent.get("notes") and not (found.notes or "").strip():
+        missing.append("notes")
+    if any(not (found.meta.get(key) or "").strip() for key in sent.get("meta", {})):
+        missing.append("meta")
+    return missing
+
+
+def _missing_people(sent: Mapping[str, Any], found: FoundCase) -> int:
+    wanted = Counter(_name(person) for person in sent.get("customers", ()))
+    return (wanted - Counter(_name(person) for person in found.customers)).total()
+
+
+def _name(person: Mapping[str, Any]) -> tuple[str, str]:
+    return canonical(person["first_names"] or ""), canonical(person["last_name"] or "")
+
+
+class Likeness(StrEnum):
+    """How a case that was there before relates to the row with its reference."""
+
+    SAME = "same"
+    INCOMPLETE = "incomplete"
+    """Customers of the row are missing in it: perhaps a creation that was cut short."""
+    OTHER_PEOPLE = "other_people"
+    """Nobody of the row is in it: the reference belongs to somebody else."""
+
+
+def likeness_of(sent: Mapping[str, Any], found: FoundCase) -> Likeness:
+    """Compare by names only: people marry, and notes are worked on."""
+    wanted = sent.get("customers", ())
+    if not wanted:
+        return Likeness.SAME
+    names = {part for person in found.customers for part in enumerate(_name(person)) if part[1]}
+    known = sum(bool(set(enumerate(_name(person))) & names) for person in wanted)
+    if not known and found.customers:
+        return Likeness.OTHER_PEOPLE
+    if len(found.customers) < len(wanted):
+        return Likeness.INCOMPLETE
+    return Likeness.SAME

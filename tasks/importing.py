@@ -1,0 +1,191 @@
+"""Creating each case of a file exactly once in effect, with nothing but the account to rely on.
+
+Belongs here: the order of looking, settling, sending and looking again (reliability.md 2.3).
+Does not: what an answer does to an entry (`tasks/sending.py`), how references are looked up
+(`tasks/existing.py`), the locks (`tasks/account_lock.py`).
+
+The account is the journal and `ref` is the key. A request whose answer is lost may have been
+carried out, or may be later still; so it is never repeated at once, but looked up after the time
+in which the server has surely finished or given up.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas.outcomes import Outcome
+from schemas.texts import canonical
+from tasks.account_lock import AccountLock
+from tasks.comparison import Likeness, lacking, likeness_of
+from tasks.connection import connected
+from tasks.existing import FoundCase, find_cases
+from tasks.ledger import Entry
+from tasks.progress import Progress
+from tasks.sending import CASES_PER_TASK, Sender, create_cases
+from willsuite.errors import NotFoundError, WillSuiteError
+
+MAX_ROUNDS = 3
+"""How often a case may be sent, each time after it was looked for in vain."""
+
+
+async def look_for(entries: Sequence[Entry], workspace: Path, progress: Progress) -> list[Entry]:
+    """Give each entry whose reference the account holds its outcome; returns the others.
+
+    Raises:
+        WillSuiteError, RunError: it can't be told.
+    """
+    found = await find_cases([entry.case.ref for entry in entries], workspace, progress)
+    absent = []
+    for entry in entries:
+        if cases := found.get(canonical(entry.case.ref)):
+            _compare_existing(entry, cases)
+        else:
+            absent.append(entry)
+    return absent
+
+
+async def create_absent(
+    absent: Sequence[Entry], lock: AccountLock, workspace: Path, progress: Progress
+) -> WillSuiteError | str | None:
+    """Create the cases of `absent`, of which the account had none when they were looked for.
+
+    Returns:
+        The error, or a sentence, for which it stopped before all were sent; None if it didn't.
+
+    Raises:
+        WillSuiteError, RunError: what happened to the entries can't be looked up; they have their
+            outcomes all the same.
+    """
+    async with connected() as client:
+        settle_seconds = client.settings.settle_seconds
+        if absent and not lock.is_settled:
+            # a run that was killed may have sent what the server is still working on
+            await _wait(settle_seconds, progress, "The last run here didn't end cleanly")
+            absent = await look_for(absent, workspace, progress)
+        if not absent:
+            return None
+        lock.begin_writing()
+        sender = Sender(client)
+        await _send_in_rounds(sender, absent, settle_seconds, workspace, progress)
+        lock.settle()
+        await _audit(absent, workspace, progress)
+        return sender.stopped_by
+
+
+async def _send_in_rounds(
+    sender: Sender,
+    absent: Sequence[Entry],
+    settle_seconds: float,
+    workspace: Path,
+    progress: Progress,
+) -> None:
+    for number in range(1, MAX_ROUNDS + 1):
+        progress.begin("Cases sent" if number == 1 else f"Cases sent again ({number})")
+        sender.entries = absent
+        for start in range(0, len(absent), CASES_PER_TASK):
+            if sender.stopped_by is None:
+                await create_cases(sender, start, min(start + CASES_PER_TASK, len(absent)))
+        pending = [entry for entry in absent if entry.is_pending]
+        if not pending:
+            return
+        if sender.uncertain_since is not None:
+            rest = sender.uncertain_since + settle_seconds - time.monotonic()
+            await _wait(rest, progress, f"{len(pending):,} case(s) may or may not be created")
+        absent = await _resolve(pending, workspace, progress)
+        if not absent or sender.stopped_by is not None:
+            return
+
+
+async def _wait(seconds: float, progress: Progress, why: str) -> None:
+    if seconds > 0:
+        progress.say(
+            f"{why}; waiting {seconds:.0f} s, until WillSuite has surely finished with what was "
+            "sent, before looking."
+        )
+        await asyncio.sleep(seconds)
+
+
+async def _resolve(pending: Sequence[Entry], workspace: Path, progress: Progress) -> list[Entry]:
+    """Give pending entries their outcomes; returns those that may be sent again."""
+    found = await find_cases([entry.case.ref for entry in pending], workspace, progress)
+    absent = []
+    for entry in pending:
+        cases = found.get(canonical(entry.case.ref), ())
+        if cases and entry.was_uncertain:
+            _confirm(entry, cases, "found_later")
+        elif cases:
+            _compare_existing(entry, cases)
+        elif entry.refusal is not None:
+            _confirm_refusal(entry)
+        else:
+            code = "not_created" if entry.was_uncertain else "unreachable"
+            entry.end(Outcome.FAILED, code, attempts=entry.attempts)
+            absent.append(entry)
+    return absent
+
+
+async def _audit(entries: Sequence[Entry], workspace: Path, progress: Progress) -> None:
+    """Read back what was created: each once, and whole."""
+    created = [entry for entry in entries if entry.outcome is Outcome.CREATED]
+    found = await find_cases([entry.case.ref for entry in created], workspace, progress)
+    for entry in created:
+        if cases := found.get(canonical(entry.case.ref)):
+            _confirm(entry, cases, entry.code)
+        else:
+            await _confirm_by_id(entry)
+
+
+async def _confirm_by_id(entry: Entry) -> None:
+    """A list can lag behind, or a person may have removed the case meanwhile."""
+    assert entry.case_id is not None
+    async with connected() as client:
+        try:
+            await client.get_case(entry.case_id)
+        except NotFoundError:
+            entry.end(Outcome.FAILED, "gone")
+
+
+# -- what a found case does to an entry -------------------------------------------------------
+
+
+def _compare_existing(entry: Entry, cases: Sequence[FoundCase]) -> None:
+    """The case was there before us."""
+    entry.action = "none"
+    if len(cases) > 1:
+        entry.end(Outcome.CONFLICT, "ref_twice", ids=_ids(cases))
+        return
+    likeness = likeness_of(entry.case.body, cases[0])
+    if likeness is Likeness.OTHER_PEOPLE:
+        entry.end(Outcome.CONFLICT, "other_people", ids=_ids(cases), case_id=cases[0].id)
+    elif likeness is Likeness.INCOMPLETE:
+        entry.end(Outcome.PARTIAL, "customers_missing", ids=_ids(cases), case_id=cases[0].id)
+    else:
+        entry.end(Outcome.EXISTING, case_id=cases[0].id)
+
+
+def _confirm(entry: Entry, cases: Sequence[FoundCase], code: str | None) -> None:
+    """The case is ours, unless it is somebody else's; `code` says how that is known."""
+    if len(cases) > 1:
+        entry.end(Outcome.CONFLICT, "duplicate_case", ids=_ids(cases))
+    elif likeness_of(entry.case.body, cases[0]) is Likeness.OTHER_PEOPLE:
+        entry.end(Outcome.CONFLICT, "other_people", ids=_ids(cases), case_id=cases[0].id)
+    elif missing := lacking(entry.case.body, cases[0]):
+        what = " and ".join(missing)
+        entry.end(Outcome.PARTIAL, "lacking", what=what, case_id=cases[0].id)
+    else:
+        entry.end(Outcome.CREATED, code, case_id=cases[0].id)
+
+
+def _confirm_refusal(entry: Entry) -> None:
+    """The case isn't there, so the refusal was meant."""
+    refusal = entry.refusal
+    assert refusal is not None
+    if refusal.is_ref_taken:
+        entry.end(Outcome.CONFLICT, "ref_taken")
+    else:
+        entry.end(Outcome.REJECTED, refusal.code, refusal.words)
+
+
+def _ids(cases: Sequence[FoundCase]) -> str:
+    return ", ".join(case.id for case in cases)
