@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test check bench export sandbox server deploy worker lock clean
+.PHONY: help setup demo test check bench export import sandbox server deploy worker lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,7 +27,7 @@ $(STAMP): requirements.lock
 	fi
 	@touch $(STAMP)
 
-demo: $(STAMP) ## export 1,600 invented cases from a local WillSuite and show the result
+demo: $(STAMP) ## import two files into a local WillSuite, export its 1,600 cases, show the results
 	@$(BIN)/python demo.py
 
 test: $(STAMP) ## run the whole test suite
@@ -39,11 +39,15 @@ check: $(STAMP) ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## the export beside a bare loop (some minutes)
+bench: $(STAMP) ## the export and the import beside bare loops (some minutes)
 	$(BIN)/python -m benchmarks.export
+	$(BIN)/python -m benchmarks.import_cases
 
 export: $(STAMP) ## export the account that the WILLSUITE_* variables or .env name
 	@$(BIN)/python -m flows.export_cases
+
+import: $(STAMP) ## import FILE=cases.csv into that account (PLAN=1: only say what would happen)
+	@$(BIN)/python -m flows.import_cases "$(FILE)" $(if $(PLAN),--plan)
 
 sandbox: $(STAMP) ## serve a local WillSuite on port 8080 until Ctrl-C
 	@$(BIN)/python -m sandbox
@@ -51,8 +55,10 @@ sandbox: $(STAMP) ## serve a local WillSuite on port 8080 until Ctrl-C
 server: $(STAMP) ## serve Prefect's UI and API on port 4200 until Ctrl-C
 	$(BIN)/prefect server start
 
-deploy: $(STAMP) ## create the work pool and all deployments of prefect.yaml
+deploy: $(STAMP) ## create the work pool, the writing lock and all deployments of prefect.yaml
 	$(BIN)/prefect --no-prompt work-pool create willsuite --type process --overwrite
+	@$(BIN)/prefect global-concurrency-limit inspect willsuite-writes >/dev/null 2>&1 \
+	  || $(BIN)/prefect global-concurrency-limit create willsuite-writes --limit 1
 	$(BIN)/prefect --no-prompt deploy --all
 
 worker: $(STAMP) ## run what is scheduled, until Ctrl-C

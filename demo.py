@@ -1,8 +1,8 @@
 """`make demo`: what this product does, on a local WillSuite with invented people.
 
-Starts the sandbox in this process and lets Prefect start its own embedded server, runs the
-export, reads the files back and prints what is in them. Everything it leaves is in data/demo (or
-in the folder given as its argument).
+Starts the sandbox in this process and lets Prefect start its own embedded server, imports a good
+file and one full of mistakes, exports everything, reads the files back and prints what is in them.
+Everything it leaves is in data/demo (or in the folder given as its argument).
 """
 
 import asyncio
@@ -13,19 +13,25 @@ from pathlib import Path
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 
-DEFAULT_FOLDER = Path(__file__).resolve().parent / "data" / "demo"
+DATA = Path(__file__).resolve().parent / "data"
 CASES = 1600
 
 
 def main() -> None:
-    """Run the demo; exit code 0 only if every case was exported."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_FOLDER
+    """Run the demo; exit code 0 only if everything was imported and every case exported."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DATA / "demo"
     # a terminated demo ends like an interrupted one: with its Prefect server stopped
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with running(Sandbox(Options(cases=CASES))) as sandbox:
             use_demo_settings(sandbox.url, folder)
-            show(export(folder / "exports"))
+            print(
+                "A local WillSuite is up. Prefect's embedded server starts (10 s or so) ...",
+                flush=True,
+            )
+            created = import_file(DATA / "samples" / "cases.csv", folder)
+            created += import_file(DATA / "samples" / "cases_with_mistakes.csv", folder)
+            show(export(folder / "exports"), CASES + created)
     except KeyboardInterrupt:
         sys.exit("Interrupted; nothing of the demo is running any more.")
 
@@ -44,15 +50,37 @@ def use_demo_settings(url: str, folder: Path) -> None:
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="120",
         DO_NOT_TRACK="1",
+        # this WillSuite answers at once, so nothing of an earlier run can still be under way in it
+        WILLSUITE_SETTLE_SECONDS="0",
+        XDG_STATE_HOME=str(folder / "state"),
     )
+
+
+def import_file(source: Path, folder: Path) -> int:
+    """Import one file and print what became of its rows; returns how many cases it made."""
+    # only now, because Prefect reads its settings when it is imported
+    import pandas as pd
+
+    from flows.endings import EXPECTED_ERRORS
+    from flows.import_cases import import_cases
+
+    print(f"\n--- Importing {source.name}", flush=True)
+    try:
+        summary = asyncio.run(import_cases(source=str(source), output=str(folder / "runs")))
+    except EXPECTED_ERRORS:
+        sys.exit(1)  # the flow's log has just said why
+    outcomes = pd.read_parquet(summary["outcomes_file"])
+    for row in outcomes[outcomes["outcome"] == "rejected"].itertuples():
+        print(f"  row {row.row:>2}  {row.message}")
+    print("  " + ", ".join(f"{count} {outcome}" for outcome, count in summary["outcomes"].items()))
+    if summary["rejected_file"]:
+        print(f"  Correct {summary['rejected_file']} and import it as it is.")
+    return summary["outcomes"].get("created", 0)
 
 
 def export(output: Path) -> str:
     """Run the flow; returns the snapshot's folder."""
-    print(
-        "A local WillSuite is up. Starting Prefect's embedded server (10 s or so) ...", flush=True
-    )
-    # only now, because Prefect reads its settings when it is imported
+    print("\n--- Exporting every case", flush=True)
     from flows.endings import EXPECTED_ERRORS
     from flows.export_cases import export_cases
 
@@ -64,7 +92,7 @@ def export(output: Path) -> str:
     return summary["snapshot"]
 
 
-def show(snapshot: str) -> None:
+def show(snapshot: str, expected: int) -> None:
     """Read the Parquet files back, as a user of them would."""
     import pandas as pd
 
@@ -83,8 +111,8 @@ def show(snapshot: str) -> None:
         f"  case_meta  {len(meta):>6,} rows   lead source: "
         + ", ".join(f"{name} {count:,}" for name, count in sources.items())
     )
-    if len(cases) != CASES:
-        sys.exit(f"{CASES:,} cases were expected.")
+    if len(cases) != expected:
+        sys.exit(f"{expected:,} cases were expected.")
     print(f"\n{len(cases):,} cases exported.")
 
 

@@ -32,9 +32,9 @@ def failed(error: BaseException) -> State:
     return Failed(message=str(error), data=error)
 
 
-def run_here(flow: Flow[..., Any]) -> None:
-    """Run `flow` with its defaults, as `python -m flows.<name>` does; exit 1 if it fails."""
+def run_here(flow: Flow[..., Any], **parameters: Any) -> None:
+    """Run `flow`, as `python -m flows.<name>` does; exit 1 if it fails."""
     try:
-        asyncio.run(flow())
+        asyncio.run(flow(**parameters))
     except EXPECTED_ERRORS:
         sys.exit(1)  # the log has just said why

@@ -4,6 +4,7 @@ Belongs here: the order of things, and what a person is told. Reading and planni
 `schemas/`, the protocol in `tasks/importing.py`, files in `tasks/run_files.py`.
 """
 
+import argparse
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed, State
 
-from flows.endings import EXPECTED_ERRORS, failed
+from flows.endings import EXPECTED_ERRORS, failed, run_here
 from schemas.columns import MetaField, normalised
 from schemas.import_file import is_import_column
 from schemas.import_plan import ImportPlan, plan_import
@@ -235,3 +236,11 @@ async def _show(summary: ImportSummary, plan: ImportPlan) -> None:
             ]
         ),
     )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m flows.import_cases")
+    parser.add_argument("source")
+    parser.add_argument("--plan", action="store_true", help="only say what would happen")
+    given = parser.parse_args()
+    run_here(import_cases, source=given.source, dry_run=given.plan)

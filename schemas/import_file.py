@@ -25,6 +25,7 @@ from schemas.values import (
     EMAIL_CHECK,
     ENTITY_CHECK,
     MARITAL_STATUS_CHECK,
+    MARITAL_STATUSES,
     PHONE_CHECKS,
     SENTENCES,
     YES_NO_CHECK,
@@ -35,32 +36,32 @@ from schemas.values import (
 )
 
 CASE_FIELDS = {
-    "ref": column("The case's reference, unique; also how a second run knows the case again."),
-    "notes": column("Notes on the case."),
-    "adviser_email": column("WillSuite user who is to own the case.", EMAIL_CHECK),
-    "email": column("The API user's e-mail, not the client's.", EMAIL_CHECK),
+    "ref": column("the case's reference, unique; by it a second run knows the case again"),
+    "notes": column("notes on the case"),
+    "adviser_email": column("the WillSuite user who is to own the case", EMAIL_CHECK),
+    "email": column("the API user's e-mail, not the client's", EMAIL_CHECK),
 }
-META = {f"{META_PREFIX}.+": column("A CRM field, by its label or id; options are checked.")}
+META = {f"{META_PREFIX}.+": column("a CRM field, by its label or its id; its options are checked")}
 CUSTOMER_FIELDS = {
-    "title": column("Mr, Mrs, Dr …; required for each customer."),
-    "first_names": column("Required for each customer."),
+    "title": column("required"),
+    "first_names": column("required"),
     "middle_names": column(""),
-    "last_name": column("Required for each customer."),
-    "date_of_birth": column("DD/MM/YYYY, or YYYY-MM-DD throughout.", DATE_CHECK),
-    "gender": column("male, female …"),
-    "marital_status": column("One of the vendor's nine, in any case.", MARITAL_STATUS_CHECK),
-    "tel_1": column("As text, with its leading 0 or +.", up_to(25), *PHONE_CHECKS),
-    "tel_2": column("As tel_1.", up_to(25), *PHONE_CHECKS),
+    "last_name": column("required"),
+    "date_of_birth": column("DD/MM/YYYY, or YYYY-MM-DD throughout", DATE_CHECK),
+    "gender": column(""),
+    "marital_status": column(", ".join(MARITAL_STATUSES), MARITAL_STATUS_CHECK),
+    "tel_1": column("with its 0 or +", up_to(25), *PHONE_CHECKS),
+    "tel_2": column("", up_to(25), *PHONE_CHECKS),
     "address_1": column("", up_to(100)),
     "address_2": column("", up_to(100)),
     "address_3": column("", up_to(100)),
     "postcode": column("", up_to(100)),
     "occupation": column("", up_to(150)),
-    "preferred_name": column("Written, but never shown by the API.", up_to(150)),
-    "email": column("The customer's own e-mail.", EMAIL_CHECK),
+    "preferred_name": column("", up_to(150)),
+    "email": column("", EMAIL_CHECK),
 }
 ADDRESS_BOOK_FIELDS = {
-    "entity_id": column("person (the default) or organisation.", ENTITY_CHECK),
+    "entity_id": column("person, or organisation", ENTITY_CHECK),
     "title": column(""),
     "first_names": column(""),
     "middle_names": column(""),
@@ -68,19 +69,19 @@ ADDRESS_BOOK_FIELDS = {
     "known_as": column(""),
     "preferred_name": column(""),
     "alias": column(""),
-    "tel_1": column("As text, with its leading 0 or +.", *PHONE_CHECKS),
-    "tel_2": column("As tel_1.", *PHONE_CHECKS),
+    "tel_1": column("", *PHONE_CHECKS),
+    "tel_2": column("", *PHONE_CHECKS),
     "email": column("", EMAIL_CHECK),
     "gender": column(""),
-    "dob": column("DD/MM/YYYY, or YYYY-MM-DD throughout.", DATE_CHECK),
+    "dob": column("as date_of_birth", DATE_CHECK),
     "occupation": column(""),
     "address_1": column(""),
     "address_2": column(""),
     "address_3": column(""),
     "postcode": column(""),
-    "name": column("Of an organisation; required for one."),
-    "reg_no": column("Of an organisation."),
-    "is_charity": column("Of an organisation: yes or no.", YES_NO_CHECK),
+    "name": column("of an organisation, which needs it"),
+    "reg_no": column("of an organisation"),
+    "is_charity": column("of an organisation: yes, or no", YES_NO_CHECK),
 }
 PEOPLE = {"customer": CUSTOMER_FIELDS, "address_book": ADDRESS_BOOK_FIELDS}
 REQUIRED_OF_CUSTOMERS = ("title", "first_names", "last_name")
@@ -128,6 +129,23 @@ _SENTENCES = SENTENCES | {
     "meta_option": "{column} must be one of the options of this CRM field: {options}.",
     "case_rejected": "Row {other} of the same case was rejected; correct it there.",
 }
+
+
+def column_table() -> str:
+    """The columns as a Markdown table, for the README, which is tested against it."""
+    rows = [(name, spec.description) for name, spec in CASE_FIELDS.items()]
+    rows += [(f"{META_PREFIX}<field>", spec.description) for spec in META.values()]
+    rows += [
+        (f"{kind}_1_*", ", ".join(_described(name, spec) for name, spec in fields.items()))
+        for kind, fields in PEOPLE.items()
+    ]
+    return "\n".join(["| column | |", "| --- | --- |", *(f"| `{a}` | {b} |" for a, b in rows)])
+
+
+def _described(name: str, spec: pa.Column) -> str:
+    limits = [f"up to {check.description}" for check in spec.checks if check.name == "too_long"]
+    notes = "; ".join([*([spec.description] if spec.description else []), *limits])
+    return f"{name} ({notes})" if notes else name
 
 
 def is_import_column(header: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from schemas.import_plan import ImportPlan, PlannedCase
+from schemas.issues import Issue
 from schemas.outcomes import Outcome, RowOutcome
 from willsuite import NewCase, new_case
 
@@ -128,8 +129,15 @@ class Ledger:
                 "none",
                 Outcome.REJECTED,
                 code=issues[0].code,
-                message=" ".join(issue.message for issue in issues),
+                message=" ".join(map(_sentence, issues)),
             )
+
+
+def _sentence(issue: Issue) -> str:
+    """Names the column, where the issue's own sentence doesn't."""
+    if issue.column is None or issue.column in issue.message:
+        return issue.message
+    return f"{issue.column}: {issue.message}"
 
 
 def _rows_of(entry: Entry) -> Iterable[RowOutcome]:
