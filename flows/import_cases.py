@@ -22,7 +22,7 @@ from schemas.import_plan import ImportPlan, plan_import
 from schemas.outcomes import FAILING, FOR_A_PERSON, Outcome, RowOutcome, code_counts, counts
 from schemas.source_files import Sheet, read_sheet
 from tasks.account_lock import account_lock
-from tasks.connection import connected, settings_of
+from tasks.connection import connected
 from tasks.crm_fields import get_crm_fields
 from tasks.importing import create_absent, look_for
 from tasks.ledger import Ledger
@@ -31,6 +31,7 @@ from tasks.progress import Progress, show_result
 from tasks.run_files import RunFiles, run_folder, write_run_files
 from tasks.snapshots import LocalOutput
 from tasks.stopping import cancelled_by_sigterm
+from willsuite import Settings
 
 PROBLEMS_SHOWN = 20
 """Of a file full of mistakes the log shows some; rejected.xlsx has them all."""
@@ -100,7 +101,7 @@ async def import_cases(
         folder = run_folder(str(output), "import-cases")
         identity = [normalised(name) for name in derive_ref_from or []]
         with cancelled_by_sigterm():
-            async with connected(connection):
+            async with connected(connection) as client:
                 sheet = await asyncio.to_thread(
                     read_sheet, source, is_known=_known_with(identity), encoding=encoding
                 )
@@ -110,7 +111,7 @@ async def import_cases(
                 plan = await _plan(sheet, extra, identity)
                 ledger = Ledger(plan)
                 write = partial(write_run_files, folder, sheet=sheet, issues=plan.issues)
-                stopped_by = await _carry_out(ledger, str(output), dry_run, connection, write)
+                stopped_by = await _carry_out(ledger, str(output), dry_run, client.settings, write)
                 files = await asyncio.to_thread(write, ledger.outcomes())
         summary = _summary(ledger, files, dry_run)
         await _show(summary, plan)
@@ -147,7 +148,7 @@ async def _carry_out(
     ledger: Ledger,
     output: str,
     dry_run: bool,
-    connection: str | None,
+    settings: Settings,
     write: Callable[[Sequence[RowOutcome]], RunFiles],
 ) -> Exception | str | None:
     """Give every row its outcome; returns what stopped the run before that was done, if anything.
@@ -164,10 +165,11 @@ async def _carry_out(
             if dry_run:
                 for entry in await look_for(ledger.entries, workspace, progress):
                     entry.end(Outcome.PLANNED)
-                return None
-            async with account_lock(await settings_of(connection)) as lock:
-                absent = await look_for(ledger.entries, workspace, progress)
-                stopped_by = await create_absent(absent, lock, workspace, progress)
+                stopped_by = None
+            else:
+                async with account_lock(settings) as lock:
+                    absent = await look_for(ledger.entries, workspace, progress)
+                    stopped_by = await create_absent(absent, lock, workspace, progress)
             await progress.finish()
             return stopped_by
     except EXPECTED_ERRORS as error:

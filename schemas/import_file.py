@@ -111,6 +111,10 @@ _SENTENCES = SENTENCES | {
         "name identity columns with derive_ref_from."
     ),
     "identity_missing": "ref and one of the columns of derive_ref_from are blank; fill in one.",
+    "identity_repeated": (
+        "Row {other} has the same values in the columns of derive_ref_from; they must tell any two "
+        "cases apart."
+    ),
     "ref_repeated": "The same ref is in row {other}; a ref names one case.",
     "ref_alike": (
         "ref differs from that of row {other} only by accents, which WillSuite may take for the "

@@ -194,7 +194,8 @@ def _repeated(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
     for index in group:
         other = group[0] if index != group[0] else group[1]
         row, other_row = table.rows[index], table.rows[other]
-        yield issue_of("ref_repeated", row, table.header("ref"), other=other_row)
+        code = "ref_repeated" if table.cell("ref", index) else "identity_repeated"
+        yield issue_of(code, row, table.header("ref"), other=other_row)
 
 
 def _differing(

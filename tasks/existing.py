@@ -109,7 +109,7 @@ async def look_up_refs(refs: Sequence[str], part: Path) -> bool:
         async def fetch(ref: str) -> pa.Table | None:
             page = await client.get_cases_page(1, filters=CaseFilters(ref=ref))
             await add_progress(1, None)
-            if (page.last_page or 1) > 1:
+            if page.cases and (page.total is None or len(page.cases) < page.total):
                 return None
             return nested_cases(case_columns(page.cases), page.fetch_number)[0]
 

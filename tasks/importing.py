@@ -61,7 +61,9 @@ async def create_absent(
         settle_seconds = client.settings.settle_seconds
         if absent and not lock.is_settled:
             # a run that was killed may have sent what the server is still working on
-            await _wait(settle_seconds, progress, "The last run here didn't end cleanly")
+            await _wait(
+                settle_seconds, progress, "It isn't known that the last run here ended cleanly"
+            )
             absent = await look_for(absent, workspace, progress)
         if not absent:
             return None
@@ -83,9 +85,9 @@ async def _send_in_rounds(
     for number in range(1, MAX_ROUNDS + 1):
         progress.begin("Cases sent" if number == 1 else f"Cases sent again ({number})")
         sender.entries = absent
-        for start in range(0, len(absent), CASES_PER_TASK):
+        for before in range(0, len(absent), CASES_PER_TASK):
             if sender.stopped_by is None:
-                await create_cases(sender, start, min(start + CASES_PER_TASK, len(absent)))
+                await create_cases(sender, before + 1, min(before + CASES_PER_TASK, len(absent)))
         pending = [entry for entry in absent if entry.is_pending]
         if not pending:
             return

@@ -134,7 +134,7 @@ def _refuse(entry: Entry, result: WriteResult[Case]) -> None:
         entry.end(Outcome.REJECTED, result.code, said)
 
 
-@write_task(name="create-cases", task_run_name="create cases {start} to {end}")
-async def create_cases(sender: Sender, start: int, end: int) -> None:
-    """Send the entries `start` to `end` of `sender.entries` (`POST /cases/create`)."""
-    await sender.send(sender.entries[start:end])
+@write_task(name="create-cases", task_run_name="create cases {first} to {last}")
+async def create_cases(sender: Sender, first: int, last: int) -> None:
+    """Send some of `sender.entries` (`POST /cases/create`), counted from 1, both included."""
+    await sender.send(sender.entries[first - 1 : last])
