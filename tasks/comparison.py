@@ -7,6 +7,7 @@ Only what the vendor documents as returned is compared: people by name, notes an
 whether they are there at all, since their form may change on the way.
 """
 
+import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -35,7 +36,7 @@ def echo_of(sent: Mapping[str, Any], answer: Case) -> Echo:
     """
     if canonical(answer.ref or "") != canonical(sent["ref"]):
         return Echo.OTHER_REF
-    names = canonical(f"{answer.last_names or ''} {answer.full_names or ''}")
+    names = _shown(f"{answer.last_names or ''} {answer.full_names or ''}")
     surnames = _surnames(sent.get("customers", ()))
     if surnames and not any(surname in names for surname in surnames):
         return Echo.NO_SURNAME
@@ -47,12 +48,12 @@ def echo_of_case(sent: Mapping[str, Any], case: Case) -> Echo:
     if canonical(case.ref or "") != canonical(sent["ref"]):
         return Echo.OTHER_REF
     surnames = _surnames(sent.get("customers", ()))
-    kept = {canonical(person.last_name or "") for person in case.customers or ()}
+    kept = {_shown(person.last_name) for person in case.customers or ()}
     return Echo.NO_SURNAME if surnames and not surnames & kept else Echo.PROVEN
 
 
 def _surnames(people: Sequence[Mapping[str, Any]]) -> set[str]:
-    return {canonical(person["last_name"]) for person in people}
+    return {_shown(person["last_name"]) for person in people}
 
 
 def lacking(sent: Mapping[str, Any], found: FoundCase) -> list[str]:
@@ -73,7 +74,12 @@ def _missing_people(sent: Mapping[str, Any], found: FoundCase) -> int:
 
 
 def _name(person: Mapping[str, Any]) -> tuple[str, str]:
-    return canonical(person["first_names"] or ""), canonical(person["last_name"] or "")
+    return _shown(person["first_names"]), _shown(person["last_name"])
+
+
+def _shown(text: str | None) -> str:
+    """A text of the account or of a row, comparable; PHP code may escape what it shows."""
+    return canonical(html.unescape(text or ""))
 
 
 class Likeness(StrEnum):

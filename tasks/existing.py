@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from schemas.case_tables import nested_cases
 from schemas.texts import canonical
-from tasks.cases import case_columns, together
+from tasks.cases import case_columns, get_cases, together
 from tasks.connection import connected
 from tasks.files import private_folder
 from tasks.listing import list_cases
@@ -59,25 +59,43 @@ async def find_cases(refs: Collection[str], workspace: Path, progress: Progress)
         return {}
     folder = private_folder(workspace / uuid4().hex[:8])
     total, is_filter_proven = await probe_ref_filter()
-    sweep_requests = -(-(total or 0) // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS
     if total == 0:
         return {}
+    sweep_requests = -(-(total or 0) // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS
+    found = None
     if total is not None and is_filter_proven and len(refs) < sweep_requests:
-        parts = await _look_up(sorted(refs), folder, progress)
-        if parts is not None:
-            return _matching(parts, refs)
+        found = await _look_up(refs, folder, progress)
+    if found is None:
+        found = await _sweep(refs, folder, progress, is_filter_proven)
+    return await _with_people(found, folder)
+
+
+async def _sweep(
+    refs: Collection[str], folder: Path, progress: Progress, is_filter_proven: bool
+) -> dict[str, list[FoundCase]]:
     listing = await list_cases(folder, NO_FILTERS, progress)
     found = _matching(listing.parts, refs, sorted(listing.gone))
-    absent = sorted(ref for ref in refs if canonical(ref) not in found)
+    absent = [ref for ref in refs if canonical(ref) not in found]
     if listing.verification is not Verification.UNCONVERGED or not absent:
         return found
-    parts = await _look_up(absent, folder, progress) if is_filter_proven else None
-    if parts is None:
+    rest = await _look_up(absent, folder, progress) if is_filter_proven else None
+    if rest is None:
         raise RunError(
             "It can't be told which references are in WillSuite already, because too much moves "
             "there; nothing more was sent. Run it again when fewer people are working."
         )
-    return {**found, **_matching(parts, refs)}
+    return found | rest
+
+
+async def _with_people(found: dict[str, list[FoundCase]], folder: Path) -> FoundCases:
+    """A list may leave a case's customers out: one that shows none is asked for by its id."""
+    ids = [case.id for cases in found.values() for case in cases if not case.customers]
+    if not ids:
+        return found
+    part = folder / "people.arrow"
+    await get_cases(ids, part)
+    whole = {row["id"]: _found(row) for table in merged([part]) for row in table.to_pylist()}
+    return {ref: [whole.get(case.id, case) for case in cases] for ref, cases in found.items()}
 
 
 @read_task(name="probe-ref-filter")
@@ -87,13 +105,13 @@ async def probe_ref_filter() -> tuple[int | None, bool]:
     """
     async with connected() as client:
         first = await client.get_cases_page(1, per_page=1)
+        total = None if first.cases and not first.total else first.total
         known = next((case.ref for case in first.cases if case.ref), None)
         if known is None:
-            return first.total, False
+            return total, False
         page = await client.get_cases_page(1, filters=CaseFilters(ref=known))
-        return first.total, any(
-            canonical(case.ref or "") == canonical(known) for case in page.cases
-        )
+        refs = {canonical(case.ref or "") for case in page.cases}
+        return total, canonical(known) in refs
 
 
 @read_task(name="look-up-refs")
@@ -120,14 +138,17 @@ async def look_up_refs(refs: Sequence[str], part: Path) -> bool:
     return True
 
 
-async def _look_up(refs: Sequence[str], folder: Path, progress: Progress) -> list[Path] | None:
+async def _look_up(
+    refs: Collection[str], folder: Path, progress: Progress
+) -> dict[str, list[FoundCase]] | None:
+    """None where the filter can't be used for it."""
     progress.begin("References looked up")
-    parts = []
-    for start in range(0, len(refs), LOOK_UPS_PER_TASK):
+    wanted, parts = sorted(refs), []
+    for start in range(0, len(wanted), LOOK_UPS_PER_TASK):
         parts.append(folder / f"look-up-{start}.arrow")
-        if not await look_up_refs(refs[start : start + LOOK_UPS_PER_TASK], parts[-1]):
+        if not await look_up_refs(wanted[start : start + LOOK_UPS_PER_TASK], parts[-1]):
             return None
-    return parts
+    return _matching(parts, refs)
 
 
 def _matching(

@@ -71,7 +71,7 @@ async def create_absent(
         sender = Sender(client)
         await _send_in_rounds(sender, absent, settle_seconds, workspace, progress)
         lock.settle()
-        await _audit(absent, workspace, progress)
+        await _audit(absent, settle_seconds, workspace, progress)
         return sender.stopped_by
 
 
@@ -127,19 +127,36 @@ async def _resolve(pending: Sequence[Entry], workspace: Path, progress: Progress
     return absent
 
 
-async def _audit(entries: Sequence[Entry], workspace: Path, progress: Progress) -> None:
+async def _audit(
+    entries: Sequence[Entry], settle_seconds: float, workspace: Path, progress: Progress
+) -> None:
     """Read back what was created: each once, and whole."""
     created = [entry for entry in entries if entry.outcome is Outcome.CREATED]
+    missing = await _confirm_found(created, workspace, progress)
+    if missing:
+        # the list may lag behind what is there
+        await _wait(settle_seconds, progress, f"{len(missing):,} new case(s) aren't listed yet")
+        missing = await _confirm_found(missing, workspace, progress)
+    for entry in missing:
+        await _confirm_by_id(entry)
+
+
+async def _confirm_found(
+    created: Sequence[Entry], workspace: Path, progress: Progress
+) -> list[Entry]:
+    """Compare those that are found; returns the others."""
     found = await find_cases([entry.case.ref for entry in created], workspace, progress)
+    missing = []
     for entry in created:
         if cases := found.get(canonical(entry.case.ref)):
             _confirm(entry, cases, entry.code)
         else:
-            await _confirm_by_id(entry)
+            missing.append(entry)
+    return missing
 
 
 async def _confirm_by_id(entry: Entry) -> None:
-    """A list can lag behind, or a person may have removed the case meanwhile."""
+    """A reference may have been changed by a person meanwhile, or the case removed."""
     assert entry.case_id is not None
     async with connected() as client:
         try:

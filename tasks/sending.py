@@ -20,6 +20,7 @@ from willsuite.errors import WillSuiteError
 
 FAILURES_IN_A_ROW = 10
 """After so many the server is taken to be ill; whatever isn't sent yet stays unsent."""
+_REF = re.compile(r"\bref(erence)?\b", re.IGNORECASE)
 _TAKEN = re.compile(r"taken|exist|unique|duplicate|already|in use", re.IGNORECASE)
 CASES_PER_TASK = 500
 """A task run for each case would cost more than its request."""
@@ -123,10 +124,10 @@ class Sender:
 
 def _refuse(entry: Entry, result: WriteResult[Case]) -> None:
     """A refusal; where it may be the echo of our own success, the case is looked up first."""
-    said = result.complaint or f"WillSuite refused the row ({result.code})."
-    is_about_ref = "ref" in result.fields or re.search(r"\bref", said, re.IGNORECASE) is not None
+    said = result.complaint or f"WillSuite refused the row without a reason ({result.code})."
+    is_about_ref = "ref" in result.fields or _REF.search(result.complaint) is not None
     is_conflict = result.code == "status_409"
-    if entry.was_uncertain or is_about_ref or is_conflict:
+    if entry.was_uncertain or is_about_ref or is_conflict or not result.complaint:
         is_ref_taken = is_conflict or (is_about_ref and _TAKEN.search(said) is not None)
         entry.refusal = Refusal(result.code, said, is_ref_taken)
         entry.leave_open(Outcome.REJECTED, result.code, said)

@@ -127,7 +127,8 @@ def _redirected(call: str, status: int) -> ConfigurationError:
 def _said(body: bytes) -> tuple[tuple[str, ...], str] | None:
     """The fields and the words of a refusal; None where it isn't the API that speaks.
 
-    The shape isn't documented: Laravel's `message` and `errors`, of texts or of lists of texts.
+    The shape isn't documented: Laravel's `message` and `errors`, of texts or of lists of texts,
+    is the likely one.
     """
     if not body.strip():
         return (), ""
@@ -136,15 +137,21 @@ def _said(body: bytes) -> tuple[tuple[str, ...], str] | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(raw, dict):
-        return (), ""
+        return (), " ".join(_texts(raw))[:MAX_COMPLAINT_CHARACTERS]
     errors = raw.get("errors")
-    errors = errors if isinstance(errors, dict) else {}
-    texts = [text for found in errors.values() for text in _texts(found)]
-    words = " ".join(texts or _texts(raw.get("message")) or _texts(raw.get("error")))
-    return tuple(map(str, errors)), words[:MAX_COMPLAINT_CHARACTERS]
+    fields = tuple(map(str, errors)) if isinstance(errors, dict) else ()
+    found = (_texts(raw.get(name)) for name in ("errors", "message", "error"))
+    words = " ".join(next((texts for texts in found if texts), []))
+    return fields, words[:MAX_COMPLAINT_CHARACTERS]
 
 
 def _texts(raw: Any) -> list[str]:
-    if isinstance(raw, list):
-        return [text for item in raw for text in _texts(item)]
-    return [raw] if isinstance(raw, str) and raw else []
+    """A text, or the texts three levels down; anything deeper is nobody's error message."""
+    flat = [text for item in _items(raw) for each in _items(item) for text in _items(each)]
+    return [text for text in flat if isinstance(text, str) and text]
+
+
+def _items(raw: Any) -> list[Any]:
+    if isinstance(raw, dict):
+        return list(raw.values())
+    return raw if isinstance(raw, list) else [raw]

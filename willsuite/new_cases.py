@@ -17,10 +17,10 @@ import msgspec
 from willsuite.errors import InvalidRecordError
 
 Given = Annotated[str, msgspec.Meta(min_length=1)]
-UpTo25 = Annotated[str, msgspec.Meta(max_length=25)]
-UpTo100 = Annotated[str, msgspec.Meta(max_length=100)]
-UpTo150 = Annotated[str, msgspec.Meta(max_length=150)]
-WireDate = Annotated[str, msgspec.Meta(pattern=r"^\d{2}/\d{2}/\d{4}$")]
+UpTo25 = Annotated[str, msgspec.Meta(min_length=1, max_length=25)]
+UpTo100 = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+UpTo150 = Annotated[str, msgspec.Meta(min_length=1, max_length=150)]
+WireDate = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{2}/[0-9]{2}/[0-9]{4}\Z")]
 """DD/MM/YYYY."""
 MaritalStatus = Literal[
     "married", "civil", "cohabiting", "widowed", "divorced", "dissolved", "separated", "single",
@@ -36,6 +36,10 @@ class _Request(
         """The kind alone: a request in a traceback or a log must not show a person."""
         return f"{type(self).__name__}(...)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As `__repr__`; msgspec's own gives rich every field."""
+        return []
+
 
 class NewCustomer(_Request, frozen=True):
     """A person of a new case. The vendor's table says `last_names`, all its examples
@@ -45,9 +49,9 @@ class NewCustomer(_Request, frozen=True):
     title: Given
     first_names: Given
     last_name: Given
-    middle_names: str | None = None
+    middle_names: Given | None = None
     date_of_birth: WireDate | None = None
-    gender: str | None = None
+    gender: Given | None = None
     marital_status: MaritalStatus | None = None
     tel_1: UpTo25 | None = None
     tel_2: UpTo25 | None = None
@@ -57,7 +61,7 @@ class NewCustomer(_Request, frozen=True):
     postcode: UpTo100 | None = None
     occupation: UpTo150 | None = None
     preferred_name: UpTo150 | None = None
-    email: str | None = None
+    email: Given | None = None
 
 
 class NewAddressBookEntry(_Request, frozen=True):
@@ -67,38 +71,38 @@ class NewAddressBookEntry(_Request, frozen=True):
     """
 
     entity_id: Literal["person", "organisation"]
-    title: str | None = None
-    first_names: str | None = None
-    middle_names: str | None = None
-    last_name: str | None = None
-    known_as: str | None = None
-    preferred_name: str | None = None
-    alias: str | None = None
-    tel_1: str | None = None
-    tel_2: str | None = None
-    email: str | None = None
-    gender: str | None = None
+    title: Given | None = None
+    first_names: Given | None = None
+    middle_names: Given | None = None
+    last_name: Given | None = None
+    known_as: Given | None = None
+    preferred_name: Given | None = None
+    alias: Given | None = None
+    tel_1: Given | None = None
+    tel_2: Given | None = None
+    email: Given | None = None
+    gender: Given | None = None
     dob: WireDate | None = None
-    occupation: str | None = None
-    address_1: str | None = None
-    address_2: str | None = None
-    address_3: str | None = None
-    postcode: str | None = None
-    name: str | None = None
-    reg_no: str | None = None
+    occupation: Given | None = None
+    address_1: Given | None = None
+    address_2: Given | None = None
+    address_3: Given | None = None
+    postcode: Given | None = None
+    name: Given | None = None
+    reg_no: Given | None = None
     is_charity: Literal["yes", "no"] | None = None
 
 
 class NewCase(_Request, frozen=True):
     """The body of `POST /cases/create`."""
 
-    ref: str | None = None
+    ref: Given | None = None
     """Made by the server where it is absent, and then the case can't be found again by it."""
-    email: str | None = None
+    email: Given | None = None
     """The API user's, not the client's (Q11)."""
-    adviser_email: str | None = None
-    notes: str | None = None
-    meta: dict[str, str] = {}
+    adviser_email: Given | None = None
+    notes: Given | None = None
+    meta: dict[str, Given] = {}
     customers: list[NewCustomer] = []
     address_book: list[NewAddressBookEntry] = []
 
@@ -110,11 +114,38 @@ def new_case(values: Mapping[str, Any]) -> NewCase:
         InvalidRecordError: a documented limit is broken; names the place, never the value.
     """
     try:
-        return msgspec.convert(values, NewCase)
-    except msgspec.ValidationError as error:
-        # msgspec's own text may show the value; its end names the place
-        place = re.search(r"`\$\.?([^`]+)`$", str(error))
-        where = f" at {place[1]}" if place else ""
+        return msgspec.convert(_plain(values), NewCase)
+    except (UnicodeEncodeError, RecursionError):
         raise InvalidRecordError(
-            f"The case breaks a documented limit{where}; nothing was sent."
+            "The case holds a text that can't be sent as UTF-8, or a list within itself; nothing "
+            "was sent."
         ) from None
+    except msgspec.ValidationError as error:
+        raise InvalidRecordError(
+            f"The case breaks a documented limit{_place(str(error))}; nothing was sent."
+        ) from None
+
+
+def _plain(raw: Any) -> Any:
+    """`raw` with texts of other classes (numpy's) as str, which is all that msgspec encodes.
+
+    Raises:
+        UnicodeEncodeError: a text with half a surrogate pair in it.
+    """
+    if isinstance(raw, str):
+        raw.encode()
+        return str.__str__(raw)
+    if isinstance(raw, Mapping):
+        return {_plain(key): _plain(value) for key, value in raw.items()}
+    if isinstance(raw, list | tuple):
+        return [_plain(item) for item in raw]
+    return raw
+
+
+def _place(said: str) -> str:
+    """Where msgspec's complaint is; its own words may show a value or a key of the caller's."""
+    place = re.search(r" - at (?:`key` in )?`\$\.([a-z0-9_.\[\]]+)`$", said)
+    missing = re.match(r"Object missing required field `([a-z_]+)`", said)
+    names = [place[1]] if place else []
+    names += [missing[1]] if missing else []
+    return f" at {'.'.join(names)}" if names else ""

@@ -50,6 +50,10 @@ class Customer(msgspec.Struct, forbid_unknown_fields=True, gc=False):
         """The id alone: a record in a traceback or a log must not show a person."""
         return f"Customer(id={self.id!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As `__repr__`; msgspec's own gives rich every field."""
+        return [("id", self.id)]
+
 
 class Case(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A case with its customers; `meta` maps CRM field ids to values, `[]` read as empty."""
@@ -69,6 +73,10 @@ class Case(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     def __repr__(self) -> str:
         """As `Customer`'s."""
         return f"Case(id={self.id!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As `Customer`'s."""
+        return [("id", self.id)]
 
 
 class CrmField(msgspec.Struct, frozen=True):
@@ -198,8 +206,12 @@ _CASE_TEXTS = tuple(
 _CUSTOMER_TEXTS = tuple(name for name in Customer.__struct_fields__ if name != "is_deceased")
 
 
+def _is_id(raw: Any) -> bool:
+    return isinstance(raw, str | int) and not isinstance(raw, bool)
+
+
 def _case(raw: Any, unknown: Counter[str]) -> Case:
-    if not isinstance(raw, dict) or _text(raw.get("id")) is None:
+    if not isinstance(raw, dict) or not _is_id(raw.get("id")):
         raise ContractError("A case came without an id.")
     unknown.update(f"case.{name}" for name in raw.keys() - set(Case.__struct_fields__))
     customers = raw.get("customers")
@@ -214,7 +226,7 @@ def _case(raw: Any, unknown: Counter[str]) -> Case:
 
 
 def _customer(raw: Any, unknown: Counter[str]) -> Customer:
-    if not isinstance(raw, dict) or _text(raw.get("id")) is None:
+    if not isinstance(raw, dict) or not _is_id(raw.get("id")):
         raise ContractError("A customer came without an id.")
     unknown.update(f"customer.{name}" for name in raw.keys() - set(Customer.__struct_fields__))
     return Customer(

@@ -101,7 +101,8 @@ class Transport:
             ) from None
         except _NEVER_SENT as error:
             raise UnreachableError(f"Cannot reach {self.host}: {_reason(error)}.") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:
+            # OSError: neither httpx nor httpcore maps an ssl.SSLError after the handshake
             raise AnswerLostError(
                 f"The answer of {self.host} was lost ({type(error).__name__})."
             ) from None
