@@ -29,20 +29,20 @@ _ERRORS_NAMED = 5
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _SEP_LINE = re.compile(r"sep=([^\w\s\"']|\t)(?:\r\n?|\n|\Z)", re.IGNORECASE)
-_QUOTED = r'(?:^|(?<=[,;\t|\r\n]))"(?:[^"]|"")*(?:"|\Z)'
+_QUOTED = re.compile(r'(?:^|(?<=[,;\t|\r\n]))"[^"]*(?:""[^"]*)*(?:"|\Z)')
 _NEWLINE = re.compile(r"\r\n?|\n")
 _WHOLE_UTF8_SEQUENCE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-# What é, ü, ö, ä, á, à, â and ’ of a Mac become when read as cp1252, where no language has them:
-# ‡ˆ‰‹› beside a letter, ŽŠŒŸ after a small letter, Ÿ before one, OÕBrien. The sign comes first in
-# the pattern, which makes the search ten times as fast.
-_SMALL = "[a-zß-öø-ÿœšž]"
+# What é, ü, ä, á, à, â and ’ of a Mac become when read as cp1252, where no language has them:
+# ‡ˆ‰‹› beside a letter, ŽŠŒŸ after a small letter or between a capital and a small one, OÕBrien.
+# (ö and ñ become š and –, which tell nothing.) The sign comes first, or the search is slow.
+_SMALL, _CAPITAL, _LETTER = "[a-zß-öø-ÿœšž]", "[A-ZÀ-ÖØ-ÞŠŽ]", r"[^\W\d_]"
 _MAC_ROMAN = re.compile(
-    r"[‡ˆ‰‹›ŽŠŒŸÕ](?:(?<=[^\W\d_][‡ˆ‰‹›])|(?<=[‡ˆ‰‹›])(?=[^\W\d_])"
-    rf"|(?<={_SMALL}[ŽŠŒŸÕ])|(?<=Ÿ)(?={_SMALL})|(?<=[^\W\d_]Õ)(?=[A-Z]{_SMALL}))"
+    rf"[‡ˆ‰‹›ŽŠŒŸÕ](?:(?<={_LETTER}[‡ˆ‰‹›])|(?<=[‡ˆ‰‹›])(?={_LETTER})|(?<={_SMALL}[ŽŠŒŸÕ])"
+    rf"|(?<={_CAPITAL}[ŽŠŒŸ])(?={_SMALL})|(?<={_CAPITAL}Õ)(?={_CAPITAL}{_SMALL}))"
 )
 
 _GUARDED = re.compile(r"''*[=+\-@\t\r]")
@@ -67,12 +67,7 @@ def read_records(
             are taken) quotation marks don't match.
     """
     text, name = _decoded(data, encoding)
-    if "\0" in text:
-        row = _row_of(text, text.index("\0"))
-        raise SourceError(
-            f"Row {row} holds NUL characters: the file is damaged, or isn't text. "
-            "Save it again from the program it comes from."
-        )
+    _refuse_nul(text)
     if sep_line := _SEP_LINE.match(text):
         delimiter, start = sep_line[1], sep_line.end()
     else:
@@ -170,6 +165,7 @@ def _utf16_by_nul_pattern(data: bytes) -> str | None:
 
 def _decoded_as_cp1252(data: bytes, broken_at: int) -> str:
     """`data`, which isn't UTF-8 from byte `broken_at` on, as cp1252 if nothing speaks against."""
+    _refuse_nul(data.decode("latin-1"))  # before the rest of a binary file gives worse reasons
     if _WHOLE_UTF8_SEQUENCE.search(data):
         raise SourceError(
             f"The file mixes UTF-8 with another encoding, from row {_row_of_byte(data, broken_at)} "
@@ -193,6 +189,14 @@ def _decoded_as_cp1252(data: bytes, broken_at: int) -> str:
     return text
 
 
+def _refuse_nul(text: str) -> None:
+    if "\0" in text:
+        raise SourceError(
+            f"Row {_row_of(text, text.index(chr(0)))} holds NUL characters: the file is damaged, "
+            "or isn't text. Save it again from the program it comes from."
+        )
+
+
 def _row_of_byte(data: bytes, position: int) -> int:
     return _row_of(data[:position].decode("latin-1"))
 
@@ -202,7 +206,7 @@ def _row_of(text: str, position: int | None = None) -> int:
     before = text[:position]
     if sep_line := _SEP_LINE.match(before):
         before = before[sep_line.end() :]
-    return 1 + len(_NEWLINE.findall(re.sub(_QUOTED, "", before)))
+    return 1 + len(_NEWLINE.findall(_QUOTED.sub("", before)))
 
 
 # -- records ---------------------------------------------------------------------------------
@@ -285,7 +289,8 @@ _limit_lock = Lock()
 def _fields_of_any_length(length: int) -> Iterator[None]:
     """The limit of the csv module is global: it is lifted for the moment of reading only."""
     with _limit_lock:
-        before = csv.field_size_limit(max(length, 131_072))
+        before = csv.field_size_limit()
+        csv.field_size_limit(max(before, length))
         try:
             yield
         finally:
