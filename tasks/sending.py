@@ -112,13 +112,21 @@ class Sender:
         if echo is Echo.PROVEN:
             self._is_proven = self._is_proven or bool(entry.request.customers)
             entry.end(Outcome.CREATED, case_id=answer.id)
-            return
-        code = "ref_not_kept" if echo is Echo.OTHER_REF else "surname_dropped"
-        entry.end(Outcome.PARTIAL, code, case_id=answer.id)
+        elif echo is Echo.NO_SURNAME and self._is_proven:
+            # others arrived whole, so this is the one case's misfortune
+            entry.end(Outcome.PARTIAL, "lacking", what="customers", case_id=answer.id)
+        else:
+            self._stop_for(entry, echo, answer.id)
+
+    def _stop_for(self, entry: Entry, echo: Echo, case_id: str) -> None:
+        """The server doesn't do what the documents say: one such case is enough."""
+        is_ref = echo is Echo.OTHER_REF
+        code = "ref_not_kept" if is_ref else "surname_dropped"
+        entry.end(Outcome.PARTIAL, code, case_id=case_id)
         self.stopped_by = (
-            f"WillSuite did not keep the {'reference' if echo is Echo.OTHER_REF else 'surname'} of "
-            f"row {entry.case.rows[0]} (case {answer.id}), so nothing more was sent; correct or "
-            "remove that case, and report it before importing more."
+            f"WillSuite did not keep the {'reference' if is_ref else 'surname'} of row "
+            f"{entry.case.rows[0]} (case {case_id}), so nothing more was sent; correct or remove "
+            "that case, and report it before importing more."
         )
 
 
