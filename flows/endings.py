@@ -22,14 +22,20 @@ EXPECTED_ERRORS = (WillSuiteError, RunError, SourceError, OSError)
 
 def failed(error: BaseException) -> State:
     """The Failed state of an expected error; the error's message is the state's message."""
-    if isinstance(error, OSError):
-        where = f" at {error.filename}" if error.filename else ""
-        reason = error.strerror or type(error).__name__
-        error = RunError(
-            f"This machine refused a file operation{where} ({reason}); make room or fix the "
-            "permissions, and run again."
-        )
+    error = explained(error)
     return Failed(message=str(error), data=error)
+
+
+def explained(error: BaseException) -> BaseException:
+    """The error, or a sentence in place of what the operating system says."""
+    if not isinstance(error, OSError):
+        return error
+    where = f" at {error.filename}" if error.filename else ""
+    reason = error.strerror or type(error).__name__
+    return RunError(
+        f"This machine refused a file operation{where} ({reason}); make room or fix the "
+        "permissions, and run again."
+    )
 
 
 def run_here(flow: Flow[..., Any], **parameters: Any) -> None:

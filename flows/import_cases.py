@@ -15,7 +15,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed, State
 
-from flows.endings import EXPECTED_ERRORS, failed, run_here
+from flows.endings import EXPECTED_ERRORS, explained, failed, run_here
 from schemas.columns import MetaField, normalised
 from schemas.import_file import is_import_column
 from schemas.import_plan import ImportPlan, plan_import
@@ -150,7 +150,7 @@ async def _carry_out(
     dry_run: bool,
     settings: Settings,
     write: Callable[[Sequence[RowOutcome]], RunFiles],
-) -> Exception | str | None:
+) -> str | None:
     """Give every row its outcome; returns what stopped the run before that was done, if anything.
 
     Whatever interrupts it, the outcomes so far are written down.
@@ -173,7 +173,7 @@ async def _carry_out(
             await progress.finish()
             return stopped_by
     except EXPECTED_ERRORS as error:
-        return error
+        return str(explained(error))
     except BaseException:
         # cancelled, or a fault of ours: no awaiting any more
         files = write(ledger.outcomes())
@@ -194,7 +194,7 @@ def _summary(ledger: Ledger, files: RunFiles, dry_run: bool) -> ImportSummary:
     )
 
 
-def _ending(summary: ImportSummary, stopped_by: Exception | str | None, on_reject: str) -> State:
+def _ending(summary: ImportSummary, stopped_by: str | None, on_reject: str) -> State:
     """Completed, if every row came to an end that needs no second run."""
     done = ", ".join(f"{count:,} {outcome}" for outcome, count in summary["outcomes"].items())
     message = f"{summary['rows']:,} rows: {done or 'nothing to do'}."

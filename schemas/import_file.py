@@ -131,6 +131,9 @@ _SENTENCES = SENTENCES | {
         "{column} is only for organisations; write organisation into entity_id, or clear it."
     ),
     "meta_option": "{column} must be one of the options of this CRM field: {options}.",
+    "key_missing": "id and ref are blank; one of them must say which case the row changes.",
+    "nothing_given": "The row gives no value to change.",
+    "case_repeated": "The same case is in row {other}; give all its changes in one row.",
     "case_rejected": "Row {other} of the same case was rejected; correct it there.",
 }
 
@@ -257,11 +260,14 @@ def in_column_order(table: ImportTable) -> Callable[[Issue], tuple[int, str]]:
 # -- columns, one at a time -------------------------------------------------------------------
 
 
-def column_issues(table: ImportTable) -> Iterator[Issue]:
-    """What the model finds: single cells that aren't what their column holds."""
-    checked = table.frame[[name for name in table.names if not _is_identity_only(name)]]
+def column_issues(table: ImportTable, model: pa.DataFrameSchema = IMPORT_CASES) -> Iterator[Issue]:
+    """What the model finds: single cells that aren't what their column holds.
+
+    Columns that the model doesn't have (identity columns) are not looked at.
+    """
+    known = [name for name in table.names if any(re.fullmatch(key, name) for key in model.columns)]
     try:
-        IMPORT_CASES.validate(checked, lazy=True)
+        model.validate(table.frame[known], lazy=True)
     except pa.errors.SchemaErrors as error:
         # its text and its frame hold cells: nothing but row, column and code leaves
         failures = error.failure_cases[["column", "check", "check_number", "index"]]
@@ -275,10 +281,6 @@ def column_issues(table: ImportTable) -> Iterator[Issue]:
         for index in sorted({int(index) for index in found["index"]}):
             exact = details[index] if details is not None else code
             yield issue_of(exact, table.rows[index], header, limit=limit)
-
-
-def _is_identity_only(name: str) -> bool:
-    return name not in CASE_FIELDS and not any(re.fullmatch(p, name) for p in _PATTERNS)
 
 
 def _limit(name: str, code: str) -> str:

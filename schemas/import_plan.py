@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pandas as pd
-
 from schemas.columns import MetaField, resolve_meta
 from schemas.import_file import (
     ImportTable,
@@ -30,7 +28,7 @@ from schemas.import_file import (
 from schemas.issues import Issue
 from schemas.source_files import Sheet
 from schemas.texts import canonical, folded
-from schemas.values import YES_NO, date_problems, marital_status, wire_date
+from schemas.values import YES_NO, marital_status, wire_date
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +143,7 @@ def derived_ref(identity: Mapping[str, str | None]) -> str:
 
 def _identity_value(name: str, text: str) -> str:
     is_date = name.endswith(("date_of_birth", "_dob"))
-    if is_date and date_problems(pd.Series([text], dtype=str)).isna().all():
-        return wire_date(text)
-    return canonical(text)
+    return (wire_date(text) if is_date else None) or canonical(text)
 
 
 def _ref_issues(

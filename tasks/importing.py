@@ -23,7 +23,7 @@ from tasks.existing import FoundCase, find_cases
 from tasks.ledger import Entry
 from tasks.progress import Progress
 from tasks.sending import CASES_PER_TASK, Sender, create_cases
-from willsuite.errors import NotFoundError, WillSuiteError
+from willsuite.errors import NotFoundError
 
 MAX_ROUNDS = 3
 """How often a case may be sent, each time after it was looked for in vain."""
@@ -47,11 +47,11 @@ async def look_for(entries: Sequence[Entry], workspace: Path, progress: Progress
 
 async def create_absent(
     absent: Sequence[Entry], lock: AccountLock, workspace: Path, progress: Progress
-) -> WillSuiteError | str | None:
+) -> str | None:
     """Create the cases of `absent`, of which the account had none when they were looked for.
 
     Returns:
-        The error, or a sentence, for which it stopped before all were sent; None if it didn't.
+        The sentence for which it stopped before all were sent; None if it didn't.
 
     Raises:
         WillSuiteError, RunError: what happened to the entries can't be looked up; they have their

@@ -33,8 +33,8 @@ class Sender:
         self._client = client
         self._failures_in_a_row = 0
         self._is_proven = False
-        self.stopped_by: WillSuiteError | str | None = None
-        """The error, or the sentence, for which nothing more is sent."""
+        self.stopped_by: str | None = None
+        """Why nothing more is sent, as a sentence."""
         self.uncertain_since: float | None = None
         """When the last answer came (or failed to) that leaves open whether a case is there;
         `time.monotonic()`."""
@@ -66,7 +66,7 @@ class Sender:
             # these mean that nothing was carried out
             entry.attempts -= 1
             entry.outcome, entry.code, entry.message = outcome
-            self.stopped_by = self.stopped_by or error
+            self.stopped_by = self.stopped_by or str(error)
             return
         await self._judge(entry, result)
         await add_progress(1, len(self.entries))

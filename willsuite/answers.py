@@ -31,6 +31,8 @@ Record = TypeVar("Record")
 
 REFUSING_STATUSES = frozenset({400, 403, 404, 405, 406, 409, 410, 411, 413, 414, 415, 422, 431})
 """Given with JSON, or with nothing: the server has read the request and not carried it out."""
+PASSING_STATUSES = frozenset({408, 425})
+"""Refusals of a read that say "try again": too slow in arriving, too early."""
 MAX_COMPLAINT_CHARACTERS = 500
 
 
@@ -43,7 +45,7 @@ def read_error(answer: Answer, call: str) -> WillSuiteError | None:
     status = answer.status
     if status == 200:
         return None
-    if status >= 500:
+    if status >= 500 or status in PASSING_STATUSES:
         return ServerError(f"{call} keeps failing with status {status}; try again later.", status)
     if 300 <= status < 400:
         return _redirected(call, status)

@@ -87,6 +87,33 @@ class CrmField(msgspec.Struct, frozen=True):
     options: list[str] | None = None
 
 
+class ApiJob(msgspec.Struct, frozen=True):
+    """A bulk request being worked on (facts.md 4); all but `id` may be missing."""
+
+    id: str
+    status: str | None = None
+    """`pending`, `processing`, `completed`, `failed`, or a word that isn't documented."""
+    total_records: int | None = None
+    effected_records: int | None = None
+    """Sic. Records that were changed: those already up to date aren't counted."""
+    message: str | None = None
+    """For private files only: it may repeat what is in the cases."""
+    end_time: str | None = None
+
+    def __repr__(self) -> str:
+        """Without the message."""
+        return f"ApiJob(id={self.id!r}, status={self.status!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As `__repr__`."""
+        return [("id", self.id), ("status", self.status)]
+
+    @property
+    def is_finished(self) -> bool:
+        """The vendor's rule: an end time, or one of the two last words; any other word runs on."""
+        return bool(self.end_time) or self.status in ("completed", "failed")
+
+
 @dataclass(frozen=True, slots=True)
 class CasesPage:
     """One page of `GET /cases`. Links and `path` of the body are not even read (Q22)."""
@@ -176,6 +203,31 @@ def decode_crm_fields(body: bytes) -> list[CrmField]:
             )
         )
     return fields
+
+
+def decode_job(body: bytes, job_id: str) -> ApiJob:
+    """A job from the body of `GET /api-jobs/{apiJobID}`, of which the vendor shows no example."""
+    raw = _json(body)
+    if not isinstance(raw, dict) or not {"status", "end_time"} & raw.keys():
+        raise ContractError("GET /api-jobs/{apiJobID} answered without a status.")
+    effected = raw.get("effected_records", raw.get("affected_records"))
+    return ApiJob(
+        job_id,
+        (_text(raw.get("status")) or "").strip().lower() or None,
+        _integer(raw.get("total_records")),
+        _integer(effected),
+        _text(raw.get("message")),
+        _text(raw.get("end_time")),
+    )
+
+
+def decode_job_id(body: bytes) -> str:
+    """The id of the job that a bulk request has become (`apiJobId`, Q28)."""
+    raw = _json(body)
+    job_id = raw.get("apiJobId") if isinstance(raw, dict) else None
+    if not isinstance(job_id, str) or not job_id:
+        raise ContractError("PATCH /cases-bulk-update answered without an apiJobId.")
+    return job_id
 
 
 def _check(case: Case) -> Case:
