@@ -316,6 +316,11 @@ def test_every_refusing_status_may_bring_fields_and_words(status):
         ({"message": {"a": "b"}}, (), "b"),
         ({}, (), ""),
         ([], (), ""),
+        ({"errors": [{"field": "ref", "text": "Taken."}]}, (), "ref Taken."),
+        ({"errors": [["Three", ["levels"]]]}, (), "Three levels"),
+        ({"errors": [[["Four", ["levels"]]]]}, (), "Four"),
+        ({"errors": {"ref": {"unique": "Taken."}}}, ("ref",), "Taken."),
+        ({"errors": "", "message": "No."}, (), "No."),
         (["No."], (), "No."),
         ("No.", (), "No."),
         (5, (), ""),
@@ -339,7 +344,7 @@ def test_words_in_other_scripts_are_kept():
 
 
 @pytest.mark.parametrize("extra", [-1, 0, 1, 100_000])
-@pytest.mark.parametrize("shape", ["message", "one text", "many texts"])
+@pytest.mark.parametrize("shape", ["message", "one text", "many texts", "lone text", "lone list"])
 def test_the_words_are_cut_at_five_hundred_characters(shape, extra):
     length = 500 + extra
     text = "é" * length
@@ -347,8 +352,10 @@ def test_the_words_are_cut_at_five_hundred_characters(shape, extra):
         "message": {"message": text},
         "one text": {"errors": {"ref": text}},
         "many texts": {"errors": {"ref": list(text)}},
+        "lone text": text,
+        "lone list": list(text),
     }[shape]
-    whole = " ".join(text) if shape == "many texts" else text
+    whole = " ".join(text) if shape in ("many texts", "lone list") else text
     assert refusal(body)[1] == whole[:500]
     assert MAX_COMPLAINT_CHARACTERS == 500
 
@@ -371,6 +378,7 @@ def test_no_shape_of_a_refusal_breaks_its_reader(status, message, errors, error)
     assert fields == (tuple(errors) if isinstance(errors, dict) else ())
     assert isinstance(words, str)
     assert len(words) <= 500
+    assert len(refusal([message, errors, error], status)[1]) <= 500
 
 
 @pytest.mark.parametrize("place", ["message", "error", "errors"])

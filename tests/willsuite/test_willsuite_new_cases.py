@@ -311,7 +311,16 @@ def test_a_date_that_is_not_dd_mm_yyyy_is_refused(name, text):
 
 
 @pytest.mark.parametrize("name", DATES)
-@pytest.mark.parametrize("text", ["31/01/1950\n", "٣١/٠١/١٩٥٠", "３１/01/1950"], ids=ascii)  # noqa: RUF001
+@pytest.mark.parametrize(
+    "text",
+    [
+        "31/01/1950\n",
+        "\uff13\uff11/01/1950",
+        "31/\uff10\uff11/1950",
+        "31/01/\u0661\u0669\u0665\u0660",
+    ],
+    ids=ascii,
+)
 def test_a_date_has_ascii_digits_and_nothing_after_them(name, text):
     assert f"at {PLACES[name]};" in refused(DATES[name](**{name: text}))
 
@@ -367,6 +376,17 @@ def test_a_key_that_is_not_documented_is_refused_even_if_empty(values, place):
 )
 def test_a_refusal_names_the_place_and_never_the_value(values, place):
     assert f"at {place};" in refused(values)
+
+
+@pytest.mark.parametrize("key", ["x `$.okafor", "x` - at `$.Okafor"])
+def test_a_key_that_looks_like_a_place_is_not_taken_for_one(key):
+    assert refused({key: "x"}) == "The case breaks a documented limit; nothing was sent."
+
+
+def test_a_list_within_itself_is_refused():
+    around = []
+    around.append(around)
+    assert "within itself" in refused({"customers": around})
 
 
 @pytest.mark.parametrize("values", [None, CANARY, [CANARY], 5, [("ref", CANARY)], {5: CANARY}])
