@@ -117,7 +117,7 @@ async def create_case(case: Mapping[str, Any]) -> WriteResult[Case]:
     Source: vendor page "Cases", Create Case.
 
     Args:
-        case: ref, notes, customers and so on under their wire names (`willsuite/new_cases.py`).
+        case: ref, notes, customers and so on under their wire names (`willsuite/bodies.py`).
 
     Returns:
         What is known of the effect. After `ambiguous` look for the ref before sending it again.

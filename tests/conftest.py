@@ -19,6 +19,7 @@ def no_account_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """No test may reach a real account: neither by environment nor by a .env file."""
     for name in [name for name in os.environ if name.startswith("WILLSUITE_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
 
 

@@ -4,14 +4,17 @@ No Prefect and no pandas in here; httpx only in `transport.py`.
 """
 
 from willsuite.answers import Effect, WriteResult
+from willsuite.bodies import BulkUpdate, CaseUpdate, NewCase, bulk_update, case_update, new_case
 from willsuite.client import CaseFilters, WillSuiteClient
-from willsuite.new_cases import NewCase, new_case
-from willsuite.records import Case, CasesPage, CrmField, Customer
+from willsuite.records import ApiJob, Case, CasesPage, CrmField, Customer
 from willsuite.settings import Settings, load_settings
 
 __all__ = [
+    "ApiJob",
+    "BulkUpdate",
     "Case",
     "CaseFilters",
+    "CaseUpdate",
     "CasesPage",
     "CrmField",
     "Customer",
@@ -20,6 +23,8 @@ __all__ = [
     "Settings",
     "WillSuiteClient",
     "WriteResult",
+    "bulk_update",
+    "case_update",
     "load_settings",
     "new_case",
 ]

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -19,24 +19,28 @@ import msgspec
 
 from willsuite.answers import Effect, WriteResult, read_error, write_result
 from willsuite.auth import TokenSource
+from willsuite.bodies import BulkUpdate, CaseUpdate, NewCase
 from willsuite.errors import (
     AnswerLostError,
     AuthenticationError,
     ContractError,
+    InvalidRecordError,
     RateLimitedError,
     TokenUnavailableError,
     TransientError,
     UnreachableError,
     WillSuiteError,
 )
-from willsuite.new_cases import NewCase
 from willsuite.pacing import Pacer
 from willsuite.records import (
+    ApiJob,
     Case,
     CasesPage,
     CrmField,
     decode_case,
     decode_crm_fields,
+    decode_job,
+    decode_job_id,
     decode_page,
 )
 from willsuite.retrying import RetryBudget, http_date, retry_after_seconds, utc_now
@@ -45,6 +49,8 @@ from willsuite.transport import Answer, Transport
 
 MAX_PER_PAGE = 100
 """Vendor page "Cases": the default is 10, the maximum 100."""
+MAX_BATCH = 2500
+"""Vendor page "Cases", Bulk Update Case."""
 RATE_LIMIT_PATIENCE_SECONDS = 900.0
 """How long one request may be turned away by 429s before the run gives up."""
 MAX_REJECTED_TOKENS = 3
@@ -190,6 +196,43 @@ class WillSuiteClient:
         """
         return await self._write("POST", "/cases/create", case, decode_case)
 
+    async def update_case(self, case_id: str, update: CaseUpdate) -> WriteResult[Case]:
+        """Change a case, and add customers to it: sent once, as `create_case`.
+
+        Customers are added again each time they are sent (Q20), and the answer may lack some of
+        their values (Q18). Source: vendor page "Cases", Update Case.
+
+        Raises:
+            WillSuiteError: credentials, configuration or rate limit; nothing was carried out.
+        """
+        path = f"/cases/{_checked_id(case_id)}"
+        return await self._write("PATCH", path, update, decode_case, call="PATCH /cases/{caseId}")
+
+    async def bulk_update(self, batch: Sequence[BulkUpdate]) -> WriteResult[str]:
+        """Hand in a batch of at most `MAX_BATCH` changes; the record is the id of its job.
+
+        Carried out later: see `get_api_job`. Source: vendor page "Cases", Bulk Update Case.
+
+        Raises:
+            InvalidRecordError: too many, or none, or one case twice.
+            WillSuiteError: credentials, configuration or rate limit; nothing was carried out.
+        """
+        if not 0 < len({change.id for change in batch}) == len(batch) <= MAX_BATCH:
+            raise InvalidRecordError(
+                f"A batch must have 1 to {MAX_BATCH:,} changes, each of another case."
+            )
+        return await self._write("PATCH", "/cases-bulk-update", batch, decode_job_id)
+
+    async def get_api_job(self, job_id: str) -> ApiJob:
+        """The state of a bulk request; NotFoundError where there is none, or not yet.
+
+        Source: vendor page "API Jobs" (facts.md 4), which asks to poll every 5 to 10 minutes.
+        """
+        path = f"/api-jobs/{_checked_id(job_id)}"
+        return await self._read(
+            "GET /api-jobs/{apiJobID}", path, lambda answer: decode_job(answer.body, job_id)
+        )
+
     def next_fetch_number(self) -> int:
         """Counts answers: of two copies of a case the one with the higher number is later."""
         return next(self._fetches)
@@ -227,10 +270,15 @@ class WillSuiteClient:
         self,
         method: str,
         path: str,
-        body: msgspec.Struct,
+        body: msgspec.Struct | Sequence[msgspec.Struct],
         decode: Callable[[bytes], Record],
+        *,
+        call: str = "",
     ) -> WriteResult[Record]:
-        """A write; sent again only after 401, 429 and where no connection was made."""
+        """A write; sent again only after 401, 429 and where no connection was made.
+
+        `call` names it where the path holds an id.
+        """
         content = msgspec.json.encode(body)
         budget = RetryBudget(self._clock)
         while True:
@@ -240,7 +288,7 @@ class WillSuiteClient:
                 )
             except (UnreachableError, AnswerLostError) as error:
                 signal = error
-            result = write_result(signal, f"{method} {path}", decode)
+            result = write_result(signal, call or f"{method} {path}", decode)
             if result.effect is not Effect.NOT_APPLIED:
                 return result
             delay = budget.next_delay_seconds()

@@ -1,16 +1,16 @@
-"""What may be sent to create a case, with the vendor's limits.
+"""What may be sent to create and change cases, with the vendor's limits.
 
 Belongs here: the request structs under their wire names, and turning plain values into them.
 Does not: sending (`client.py`), or what a file may contain (`schemas/`), which checks the same
 limits earlier and with a sentence for each row.
 
-Source: vendor page "Cases", Create Case; quirks Q1, Q11-Q16 of facts.md. Absent values are left
+Source: vendor page "Cases"; quirks Q1, Q11-Q17 and Q27 of facts.md. Absent values are left
 out of the request, never sent as null or "".
 """
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -107,14 +107,48 @@ class NewCase(_Request, frozen=True):
     address_book: list[NewAddressBookEntry] = []
 
 
+class CaseUpdate(_Request, frozen=True):
+    """The body of `PATCH /cases/{caseId}`; `customers` are added, each time they are sent."""
+
+    ref: Given | None = None
+    notes: Given | None = None
+    meta: dict[str, Given] = {}
+    customers: list[NewCustomer] = []
+
+
+class BulkUpdate(_Request, frozen=True):
+    """One element of the body of `PATCH /cases-bulk-update`; the reference can't be changed."""
+
+    id: Given
+    notes: Given | None = None
+    meta: dict[str, Given] = {}
+
+
+Body = TypeVar("Body", NewCase, CaseUpdate, BulkUpdate)
+
+
 def new_case(values: Mapping[str, Any]) -> NewCase:
+    """Plain values under their wire names as a request; raises as `case_update` does."""
+    return _converted(values, NewCase)
+
+
+def case_update(values: Mapping[str, Any]) -> CaseUpdate:
     """Plain values under their wire names as a request.
 
     Raises:
         InvalidRecordError: a documented limit is broken; names the place, never the value.
     """
+    return _converted(values, CaseUpdate)
+
+
+def bulk_update(values: Mapping[str, Any]) -> BulkUpdate:
+    """Plain values under their wire names as a request; raises as `case_update` does."""
+    return _converted(values, BulkUpdate)
+
+
+def _converted(values: Mapping[str, Any], kind: type[Body]) -> Body:
     try:
-        return msgspec.convert(_plain(values), NewCase)
+        return msgspec.convert(_plain(values), kind)
     except (UnicodeEncodeError, RecursionError):
         raise InvalidRecordError(
             "The case holds a text that can't be sent as UTF-8, or a list within itself; nothing "
