@@ -31,7 +31,7 @@ demo: $(STAMP) ## import two files into a local WillSuite, export its 1,600 case
 	@$(BIN)/python demo.py
 
 test: $(STAMP) ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP) ## style, types and layers
 	$(BIN)/ruff check .

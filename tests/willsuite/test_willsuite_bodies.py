@@ -17,8 +17,8 @@ from rich.pretty import pretty_repr
 
 from sandbox.writes import MARITAL_STATUSES, cleaned, errors_of_case
 from willsuite import NewCase, new_case
-from willsuite.errors import InvalidRecordError
 from willsuite.bodies import NewAddressBookEntry, NewCustomer
+from willsuite.errors import InvalidRecordError
 
 CANARY = "Okafor"
 PERSON = {"title": "Mr", "first_names": "Tom", "last_name": CANARY}
