@@ -58,7 +58,8 @@ async def find_cases(refs: Collection[str], workspace: Path, progress: Progress)
     if not refs:
         return {}
     folder = private_folder(workspace / uuid4().hex[:8])
-    total, is_filter_proven = await probe_ref_filter()
+    with_letters = any(ref.swapcase() != ref for ref in refs)
+    total, is_filter_proven = await probe_ref_filter(with_letters)
     if total == 0:
         return {}
     sweep_requests = -(-(total or 0) // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS
@@ -99,19 +100,22 @@ async def _with_people(found: dict[str, list[FoundCase]], folder: Path) -> Found
 
 
 @read_task(name="probe-ref-filter")
-async def probe_ref_filter() -> tuple[int | None, bool]:
+async def probe_ref_filter(with_letters: bool) -> tuple[int | None, bool]:
     """How many cases there are (None: it isn't said), and whether the filter by ref finds one
-    that is known to be there.
+    that is known to be there, written in the other case: a filter that tells a from A misses
+    what is the same reference to us, and perhaps to the server.
+
+    `with_letters` says whether the references to be looked up have any.
     """
     async with connected() as client:
-        first = await client.get_cases_page(1, per_page=1)
+        first = await client.get_cases_page(1)
         total = None if first.cases and not first.total else first.total
-        known = next((case.ref for case in first.cases if case.ref), None)
+        refs = [case.ref for case in first.cases if case.ref]
+        known = next((ref for ref in refs if ref.swapcase() != ref or not with_letters), None)
         if known is None:
             return total, False
-        page = await client.get_cases_page(1, filters=CaseFilters(ref=known))
-        refs = {canonical(case.ref or "") for case in page.cases}
-        return total, canonical(known) in refs
+        page = await client.get_cases_page(1, filters=CaseFilters(ref=known.swapcase()))
+        return total, canonical(known) in {canonical(case.ref or "") for case in page.cases}
 
 
 @read_task(name="look-up-refs")

@@ -20,11 +20,14 @@ from tasks.account_lock import AccountLock
 from tasks.comparison import Likeness, lacking, likeness_of
 from tasks.connection import connected
 from tasks.existing import FoundCase, find_cases
-from tasks.ledger import Entry
+from tasks.ledger import SENTENCES, Entry
 from tasks.progress import Progress
 from tasks.sending import CASES_PER_TASK, Sender, create_cases
 from willsuite.errors import NotFoundError
 
+UNREADABLE_REFUSALS = frozenset({"status_400", "status_409", "status_422"})
+"""With a page or plain text instead of JSON: perhaps not the API's own word, but once the case is
+known to be absent, sending the row again would change nothing."""
 MAX_ROUNDS = 3
 """How often a case may be sent, each time after it was looked for in vain."""
 
@@ -120,6 +123,8 @@ async def _resolve(pending: Sequence[Entry], workspace: Path, progress: Progress
             _compare_existing(entry, cases)
         elif entry.refusal is not None:
             _confirm_refusal(entry)
+        elif entry.code in UNREADABLE_REFUSALS:
+            entry.end(Outcome.REJECTED, entry.code, SENTENCES["unreadable"].format(code=entry.code))
         else:
             code = "not_created" if entry.was_uncertain else "unreachable"
             entry.end(Outcome.FAILED, code, attempts=entry.attempts)

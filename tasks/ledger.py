@@ -24,6 +24,10 @@ SENTENCES = {
     "not_created": (
         f"WillSuite failed {{attempts}} time(s) with this row, and the case isn't there. {AGAIN}"
     ),
+    "unreadable": (
+        "WillSuite refused the row ({code}) without a reason that can be read, and the case isn't "
+        "there."
+    ),
     "unreachable": f"WillSuite could not be reached. {AGAIN}",
     "ref_twice": "More than one case has this reference already: {ids}.",
     "other_people": (

@@ -140,8 +140,10 @@ def _said(body: bytes) -> tuple[tuple[str, ...], str] | None:
         return None
     if not isinstance(raw, dict):
         return (), " ".join(_texts(raw))[:MAX_COMPLAINT_CHARACTERS]
-    errors = raw.get("errors")
-    fields = tuple(map(str, errors)) if isinstance(errors, dict) else ()
+    if not raw.keys() & {"errors", "message", "error"}:
+        raw = {"errors": raw}  # the bare field map: `response()->json($validator->errors(), 400)`
+    errors = raw["errors"] if isinstance(raw.get("errors"), dict) else {}
+    fields = tuple(map(str, errors))
     found = (_texts(raw.get(name)) for name in ("errors", "message", "error"))
     words = " ".join(next((texts for texts in found if texts), []))
     return fields, words[:MAX_COMPLAINT_CHARACTERS]

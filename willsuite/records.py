@@ -281,6 +281,8 @@ def _customer(raw: Any, unknown: Counter[str]) -> Customer:
     if not isinstance(raw, dict) or not _is_id(raw.get("id")):
         raise ContractError("A customer came without an id.")
     unknown.update(f"customer.{name}" for name in raw.keys() - set(Customer.__struct_fields__))
+    if raw.get("last_name") is None and "last_names" in raw:  # as the vendor's table has it (Q1)
+        raw = {**raw, "last_name": raw["last_names"]}
     return Customer(
         **{name: _text(raw.get(name)) for name in _CUSTOMER_TEXTS},  # type: ignore[arg-type]
         is_deceased=_flag(raw.get("is_deceased")),
