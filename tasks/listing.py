@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.cases import PagesSeen, count_cases, get_cases, get_cases_pages, together
-from tasks.progress import Progress
+from tasks.progress import Progress, begin_progress
 from tasks.spool import IdHashes, id_hashes, ids_with_hashes, part_ids
 from tasks.verification import (
     MAX_SWEEPS,
@@ -247,6 +247,7 @@ async def _look_up_missing(listing: Listing) -> None:
 
 async def _catch_up(listing: Listing) -> IdHashes:
     """Fetch what was created or changed since the start; returns the hashes of those ids."""
+    begin_progress("Recent changes listed")
     batches = await _walk(listing, MAX_PER_PAGE, listing.catch_up_filters)
     hashes = _hashes(batches)
     listing.caught_up = sum(batch.rows for batch in batches)

@@ -97,6 +97,12 @@ async def show_result(key: str, description: str, markdown: str) -> None:
 _current: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
+def begin_progress(what: str) -> None:
+    """Begin another count in the progress of the run around the caller, if it shows one."""
+    if (progress := _current.get()) is not None:
+        progress.begin(what)
+
+
 async def add_progress(count: int, expected: int | None) -> None:
     """Add to the progress of the run around the calling task, if it shows one."""
     if (progress := _current.get()) is not None:
