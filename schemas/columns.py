@@ -41,6 +41,7 @@ def normalised(header: str) -> str:
     if colon and clean(prefix).casefold() == "meta":
         return META_PREFIX + clean(label)
     name = re.sub(r"[\s\-_]+", "_", header.casefold())
+    name = re.sub(r"_0+(?=[0-9]+_)", "_", name)  # customer_01_title is customer_1_title
     return name.replace("last_names", "last_name")  # the vendor's own two spellings (Q1)
 
 

@@ -214,6 +214,10 @@ class ImportTable:
                 frame[name] = without_placeholders(frame[name])
         self.frame = frame
         self.rows = sheet.rows
+        self.file_issues = [
+            issue for issue in sheet.issues if issue.column is None or issue.column in matched
+        ]
+        """What the reader found, but for columns that aren't used."""
         self.names = list(frame.columns)
         self.headers = {name: header for header, name in matched.items()}
         self.meta_columns = [name for name in self.names if name.startswith(META_PREFIX)]
@@ -294,7 +298,7 @@ def _limit(name: str, code: str) -> str:
 def meta_issues(table: ImportTable) -> Iterator[Issue]:
     """CRM values that aren't among the options of their field."""
     for name, crm_field in table.meta.items():
-        if crm_field.options is None:
+        if not crm_field.options:
             continue
         for index, value in enumerate(table.cells[name]):
             if value is not None and option_of(value, crm_field.options) is None:

@@ -81,7 +81,7 @@ def plan_import(
         table.meta = resolve_meta(table.meta_columns, crm_fields)
     refs = _refs(table, derive_ref_from)
     issues = [
-        *sheet.issues,
+        *table.file_issues,
         *column_issues(table),
         *meta_issues(table),
         *_ref_issues(table, refs, derive_ref_from),
@@ -142,8 +142,11 @@ def derived_ref(identity: Mapping[str, str | None]) -> str:
 
 
 def _identity_value(name: str, text: str) -> str:
-    is_date = name.endswith(("date_of_birth", "_dob"))
-    return (wire_date(text) if is_date else None) or canonical(text)
+    return _comparable_date(text) if name.endswith(("date_of_birth", "dob")) else canonical(text)
+
+
+def _comparable_date(text: str) -> str:
+    return wire_date(text) or canonical(text)
 
 
 def _ref_issues(
@@ -155,13 +158,14 @@ def _ref_issues(
             yield issue_of(code, row, table.header("ref"))
     first: dict[str, int] = {}
     keys = {index: folded(ref) for index, ref in refs.items()}
+    alike: dict[int, int] = {}
     for index, key in keys.items():
         other = first.setdefault(key, index)
         if canonical(refs[index]) != canonical(refs[other]):
-            for here, there in ((index, other), (other, index)):
-                yield issue_of(
-                    "ref_alike", table.rows[here], table.header("ref"), other=table.rows[there]
-                )
+            alike[index] = other
+            alike.setdefault(other, index)
+    for here, there in alike.items():
+        yield issue_of("ref_alike", table.rows[here], table.header("ref"), other=table.rows[there])
 
 
 # -- rows that make one case ------------------------------------------------------------------
@@ -219,8 +223,8 @@ def _repeated_customers(table: ImportTable, group: Sequence[int]) -> Iterator[Is
             person = table.entry(prefix, index)
             if not {"first_names", "last_name"} <= person.keys():
                 continue
-            names = (person["first_names"], person["last_name"], person.get("date_of_birth", ""))
-            key = tuple(map(canonical, names))
+            names = canonical(person["first_names"]), canonical(person["last_name"])
+            key = (*names, _comparable_date(person.get("date_of_birth", "")))
             if key in first:
                 header, other = table.header(f"{prefix}last_name"), table.rows[first[key]]
                 yield issue_of("customer_repeated", table.rows[index], header, other=other)

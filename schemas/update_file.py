@@ -90,7 +90,7 @@ def plan_bulk_update(
     if crm_fields is not None:
         table.meta = resolve_meta(table.meta_columns, crm_fields)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
-    for issue in [*sheet.issues, *column_issues(table, BULK_UPDATE), *_all_issues(table)]:
+    for issue in [*table.file_issues, *column_issues(table, BULK_UPDATE), *_all_issues(table)]:
         by_row[issue.row].append(issue)
     wanted = [_wanted(table, index) for index in range(len(table.rows))]
     return UpdatePlan(

@@ -21,7 +21,7 @@ from tasks.connection import connected
 from tasks.policy import read_task, write_task
 from tasks.progress import add_progress
 from tasks.spool import write_part
-from willsuite import Case, CaseFilters, CasesPage, Customer, WriteResult, new_case
+from willsuite import Case, CaseFilters, CasesPage, Customer, WriteResult, case_update, new_case
 from willsuite.client import MAX_PER_PAGE, NO_FILTERS
 from willsuite.errors import NotFoundError
 
@@ -129,6 +129,29 @@ async def create_case(case: Mapping[str, Any]) -> WriteResult[Case]:
     request = new_case(case)
     async with connected() as client:
         return await client.create_case(request)
+
+
+@write_task(name="update-case")
+async def update_case(case_id: str, update: Mapping[str, Any]) -> WriteResult[Case]:
+    """Change one case (`PATCH /cases/{caseId}`), and add customers to it.
+
+    Customers are added again each time they are sent: read the case before sending any again.
+    Source: vendor page "Cases", Update Case.
+
+    Args:
+        case_id: the case's id.
+        update: ref, notes, meta and customers under their wire names (`willsuite/bodies.py`).
+
+    Returns:
+        What is known of the effect.
+
+    Raises:
+        InvalidRecordError: the values break a documented limit.
+        WillSuiteError: credentials, configuration or rate limit; nothing was changed.
+    """
+    request = case_update(update)
+    async with connected() as client:
+        return await client.update_case(case_id, request)
 
 
 async def together(calls: Iterable[Awaitable[Result]]) -> list[Result]:

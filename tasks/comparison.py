@@ -26,6 +26,8 @@ class Echo(StrEnum):
     """The case has another reference, so a second run would not find it."""
     NO_SURNAME = "no_surname"
     """None of the surnames that were sent came back."""
+    NO_PEOPLE = "no_people"
+    """The case has no customers at all, which says nothing of surnames."""
 
 
 def echo_of(sent: Mapping[str, Any], answer: Case) -> Echo:
@@ -49,6 +51,8 @@ def echo_of_case(sent: Mapping[str, Any], case: Case) -> Echo:
         return Echo.OTHER_REF
     surnames = _surnames(sent.get("customers", ()))
     kept = {_shown(person.last_name) for person in case.customers or ()}
+    if surnames and not case.customers:
+        return Echo.NO_PEOPLE
     return Echo.NO_SURNAME if surnames and not surnames & kept else Echo.PROVEN
 
 

@@ -136,28 +136,33 @@ async def _audit(
     entries: Sequence[Entry], settle_seconds: float, workspace: Path, progress: Progress
 ) -> None:
     """Read back what was created: each once, and whole."""
-    created = [entry for entry in entries if entry.outcome is Outcome.CREATED]
-    missing = await _confirm_found(created, workspace, progress)
-    if missing:
-        # the list may lag behind what is there
-        await _wait(settle_seconds, progress, f"{len(missing):,} new case(s) aren't listed yet")
-        missing = await _confirm_found(missing, workspace, progress)
-    for entry in missing:
-        await _confirm_by_id(entry)
+    doubtful = await _confirm_created(
+        [entry for entry in entries if entry.outcome is Outcome.CREATED or entry.code == "lacking"],
+        workspace,
+        progress,
+    )
+    if doubtful:
+        # a list may lag behind what is there, and people behind their case
+        await _wait(settle_seconds, progress, f"{len(doubtful):,} new case(s) aren't whole yet")
+        doubtful = await _confirm_created(doubtful, workspace, progress)
+    for entry in doubtful:
+        if entry.outcome is Outcome.CREATED:
+            await _confirm_by_id(entry)
 
 
-async def _confirm_found(
-    created: Sequence[Entry], workspace: Path, progress: Progress
+async def _confirm_created(
+    entries: Sequence[Entry], workspace: Path, progress: Progress
 ) -> list[Entry]:
-    """Compare those that are found; returns the others."""
-    found = await find_cases([entry.case.ref for entry in created], workspace, progress)
-    missing = []
-    for entry in created:
-        if cases := found.get(canonical(entry.case.ref)):
-            _confirm(entry, cases, entry.code)
-        else:
-            missing.append(entry)
-    return missing
+    """Compare entries with their cases; returns those that aren't found, or aren't whole."""
+    found = await find_cases([entry.case.ref for entry in entries], workspace, progress)
+    doubtful = []
+    for entry in entries:
+        cases = found.get(canonical(entry.case.ref), ())
+        if cases:
+            _confirm(entry, cases, None if entry.code == "lacking" else entry.code)
+        if not cases or entry.code == "lacking":
+            doubtful.append(entry)
+    return doubtful
 
 
 async def _confirm_by_id(entry: Entry) -> None:

@@ -22,6 +22,8 @@ FAILURES_IN_A_ROW = 10
 """After so many the server is taken to be ill; whatever isn't sent yet stays unsent."""
 _REF = re.compile(r"\bref(erence)?\b", re.IGNORECASE)
 _TAKEN = re.compile(r"taken|exist|unique|duplicate|already|in use", re.IGNORECASE)
+MAX_CASES_WITHOUT_PEOPLE = 3
+"""So many first cases without their customers, and none with them, are the server's habit."""
 CASES_PER_TASK = 500
 """A task run for each case would cost more than its request."""
 
@@ -33,6 +35,7 @@ class Sender:
         self._client = client
         self._failures_in_a_row = 0
         self._is_proven = False
+        self._without_people = 0
         self.stopped_by: str | None = None
         """Why nothing more is sent, as a sentence."""
         self.uncertain_since: float | None = None
@@ -112,11 +115,16 @@ class Sender:
         if echo is Echo.PROVEN:
             self._is_proven = self._is_proven or bool(entry.request.customers)
             entry.end(Outcome.CREATED, case_id=answer.id)
-        elif echo is Echo.NO_SURNAME and self._is_proven:
-            # others arrived whole, so this is the one case's misfortune
+        elif echo is not Echo.OTHER_REF and (self._is_proven or self._may_be_chance(echo)):
+            # others arrived whole, or may yet: so far it is the one case's misfortune
             entry.end(Outcome.PARTIAL, "lacking", what="customers", case_id=answer.id)
         else:
             self._stop_for(entry, echo, answer.id)
+
+    def _may_be_chance(self, echo: Echo) -> bool:
+        """A server may make a case and fail at its people; not again and again, though."""
+        self._without_people += echo is Echo.NO_PEOPLE
+        return echo is Echo.NO_PEOPLE and self._without_people < MAX_CASES_WITHOUT_PEOPLE
 
     def _stop_for(self, entry: Entry, echo: Echo, case_id: str) -> None:
         """The server doesn't do what the documents say: one such case is enough."""

@@ -8,6 +8,12 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+_running: set[asyncio.Task[Any]] = set()
+"""What a SIGTERM cancels: one run, or several that are awaited together."""
+_before: Any = None
+"""The handler to be put back when the last of them has ended."""
 
 
 @contextmanager
@@ -18,16 +24,27 @@ def cancelled_by_sigterm() -> Iterator[None]:
     running may swallow that: the run then goes on as if nothing had been. Where signals can't be
     handled (another thread, another system), Prefect's way stays.
     """
+    global _before  # noqa: PLW0603 - signal handlers are the process's
     loop, run = asyncio.get_running_loop(), asyncio.current_task()
     assert run is not None
     try:
         before = signal.getsignal(signal.SIGTERM)
-        loop.add_signal_handler(signal.SIGTERM, run.cancel)
+        loop.add_signal_handler(signal.SIGTERM, _cancel_all)
     except (ValueError, RuntimeError, NotImplementedError):
         yield
         return
+    if not _running:
+        _before = before
+    _running.add(run)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, before)
+        _running.discard(run)
+        if not _running:
+            loop.remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, _before)
+
+
+def _cancel_all() -> None:
+    for run in _running:
+        run.cancel()
