@@ -19,6 +19,9 @@ def main() -> None:
     parser.add_argument("--requests-per-minute", type=int, help="answer 429 above this")
     parser.add_argument("--token-seconds", type=float, default=31_536_000)
     parser.add_argument(
+        "--job-seconds", type=float, default=0.0, help="from a bulk update to its completion"
+    )
+    parser.add_argument(
         "--unique-refs",
         action=argparse.BooleanOptionalAction,
         default=True,

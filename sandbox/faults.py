@@ -1,8 +1,9 @@
-"""Faults that can be scripted for single requests.
+"""Faults that can be scripted for single requests and for jobs.
 
 Belongs here: which request a fault meets, and what each fault is. How it reaches the socket is
-in `server.py`. A script is a list of `Fault`s; the first one that matches a request and isn't
-used up is played.
+in `server.py`, and what a job makes of it in `jobs.py`. A script is a list of `Fault`s; the first
+one that matches a request and isn't used up is played. Jobs have a script of their own: the first
+`JobFault` is for the batch accepted next, and so on.
 
 What a fault leaves of a write: `Status`, `Drop` and `Html` come instead of the handler, so nothing
 is applied; `Truncate`, `Drip` and `Applied` spoil the answer to one that is; `Late` applies it
@@ -11,9 +12,9 @@ after the answer and `Partial` only a part of it.
 
 import fnmatch
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sandbox.store import Store
 
@@ -76,7 +77,11 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """A creation without a transaction breaks off: the case is there, without its people."""
+    """A write without a transaction breaks off.
+
+    A new case is there without its people, an updated one without those to be added, and a job
+    that nobody will process.
+    """
 
     then: Status | Drop | Html = SERVER_ERROR
 
@@ -171,3 +176,45 @@ class RandomFaults:
             return False
         self.chosen.append(self._rng.choice(self.actions))
         return True
+
+
+FAILED_MESSAGE = (
+    "SQLSTATE[22001]: String data, right truncated: 1406 Data too long for column 'notes' at row 1"
+    " (Mrs Perpetua Quillfeather, 12 Nowhere Lane, tel 07700900461)"
+)
+"""What a failed job says: more about a person than it should. Nobody has this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFault:
+    """What becomes of one job; each field is one deviation, and they combine.
+
+    `ends` is where it stays: for ever `pending` or `processing`, or finished as `failed`.
+    `applies` is the share of its rows, from the first, that is applied all the same; without it
+    all rows of a completed job and none of any other. Rows named by `skips` (by their index, or a
+    share of all drawn at random) are left out, silently. `message` is what the job has to say in
+    the end; a failed one says `FAILED_MESSAGE` without it.
+
+    `seconds` stand in for those of the options, so that a job can be overtaken by the next.
+    The first `hidden_polls` questions about it get a 404, with None all of them. `words` has other
+    words for statuses ({"processing": "queued"}), and fields in `lacks` are missing from answers.
+    """
+
+    ends: Literal["pending", "processing", "completed", "failed"] = "completed"
+    applies: float | None = None
+    skips: float | Collection[int] = ()
+    message: str | None = None
+    seconds: float | None = None
+    hidden_polls: int | None = 0
+    words: Mapping[str, str] = field(default_factory=dict)
+    lacks: Collection[str] = ()
+
+    def applied(self, rows: int, rng: random.Random) -> set[int]:
+        """The indexes of those of a number of rows that are applied."""
+        share = self.applies
+        if share is None:
+            share = 1.0 if self.ends == "completed" else 0.0
+        chosen = set(range(round(rows * share)))
+        if isinstance(self.skips, int | float):
+            return chosen.difference(rng.sample(range(rows), round(rows * self.skips)))
+        return chosen.difference(self.skips)

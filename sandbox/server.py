@@ -1,7 +1,8 @@
 """The documented endpoints over real HTTP.
 
 Belongs here: routes, tokens, the rate limit, and playing faults on the socket.
-Does not: the data (`store.py`), what may be written (`writes.py`), the fault script (`faults.py`).
+Does not: the data (`store.py`), what may be written (`writes.py`), what is carried out later
+(`jobs.py`), the fault script (`faults.py`).
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
@@ -29,20 +30,29 @@ from sandbox.faults import (
     Drop,
     Fault,
     Html,
+    JobFault,
     Late,
     Partial,
     RandomFaults,
     Status,
     Truncate,
 )
-from sandbox.people import CRM_FIELDS, USERS, invent_cases
+from sandbox.jobs import Job, Jobs
+from sandbox.people import CRM_FIELDS, USERS, invent_cases, new_id
 from sandbox.store import Order, Store
 from sandbox.writes import (
     CREATED_FIELDS,
+    Errors,
+    MetaUpdate,
     SurnameKey,
+    answer_to_update,
+    changed_fields,
     cleaned,
+    errors_of_batch,
     errors_of_case,
+    errors_of_update,
     new_case,
+    new_customers,
     new_entries,
 )
 
@@ -56,6 +66,8 @@ BREAKS_OFF = ContextVar("BREAKS_OFF", default=False)
 """Whether this request is to be handled only in part; for handlers that can be."""
 MAX_BODY_BYTES = 32 * 2**20
 """Enough for 2,500 cases with long notes; the vendor states no limit."""
+MAX_BATCH = 2500
+"""Rows of one bulk update; documented."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -75,6 +87,10 @@ class Options:
     unique_refs: bool = True
     surname_key: SurnameKey = "last_name"
     validation_status: int = 422
+    update_loses: tuple[str, ...] = ()
+    meta_update: MetaUpdate = "merge"
+    bulk_unknown_ids: Literal["message", "refuse"] = "message"
+    job_seconds: float = 0.0
 
 
 class Refusal(Exception):
@@ -102,12 +118,16 @@ class Seen:
 
 @dataclass
 class Sandbox:
-    """One account: its data, its tokens, its fault script and the requests it has seen."""
+    """One account: its data, its tokens, its jobs, its fault scripts, the requests it has seen.
+
+    `job_faults` are used up one by one by the batches that are accepted; None is no fault.
+    """
 
     options: Options = field(default_factory=Options)
     faults: list[Fault | RandomFaults] = field(default_factory=list)
     requests: list[Seen] = field(default_factory=list)
     url: str = ""
+    job_faults: list[JobFault | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = Store(
@@ -120,6 +140,9 @@ class Sandbox:
         self._rng = random.Random(f"created in {self.options.seed}")
         self.tokens: dict[str, float] = {}
         self._late: set[asyncio.Task[None]] = set()
+        self._jobs = Jobs(
+            self.store, seconds=self.options.job_seconds, meta_update=self.options.meta_update
+        )
         self._window_started = 0.0
         self._window_used = 0
 
@@ -128,16 +151,29 @@ class Sandbox:
         """How many requests were answered by `Late` and are still to be handled."""
         return len(self._late)
 
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """All jobs by id, in the order in which they were accepted."""
+        return self._jobs.all
+
+    @property
+    def pending_jobs(self) -> int:
+        """How many jobs are still to get as far as they will ever get."""
+        return self._jobs.under_way
+
     def app(self) -> web.Application:
         """The whole API as an aiohttp application."""
         app = web.Application(middlewares=[self._front], client_max_size=MAX_BODY_BYTES)
-        app.on_cleanup.append(self._cancel_late)
+        app.on_cleanup.append(self._cancel_tasks)
         add = app.router.add_route
         for slash in ("", "/"):  # the vendor prints both; only these two paths have one
             add("POST", f"{BASE_PATH}/oauth/token{slash}", self._token)
             add("GET", f"{BASE_PATH}/cases{slash}", self._list_cases)
         add("POST", f"{BASE_PATH}/cases/create", self._create_case)
         add("GET", f"{BASE_PATH}/cases/{{case_id}}", self._get_case)
+        add("PATCH", f"{BASE_PATH}/cases/{{case_id}}", self._update_case)
+        add("PATCH", f"{BASE_PATH}/cases-bulk-update", self._bulk_update)
+        add("GET", f"{BASE_PATH}/api-jobs/{{job_id}}", self._get_job)
         add("GET", f"{BASE_PATH}/crm-fields", self._crm_fields)
         return app
 
@@ -222,18 +258,22 @@ class Sandbox:
             return _answer_instead(request, action)
         if isinstance(action, Truncate | Drip):
             assert isinstance(real, web.Response)
-            return await _send_slowly_or_partly(request, real, action)
+            try:
+                return await _send_slowly_or_partly(request, real, action)
+            except ConnectionError:  # nobody is there any more, which isn't worth a traceback
+                return web.Response()
         return real
 
     async def _handle_late(self, seconds: float, request: web.Request, handler: Handler) -> None:
         await asyncio.sleep(seconds)
         await self._guarded(request, handler)
 
-    async def _cancel_late(self, _app: web.Application) -> None:
+    async def _cancel_tasks(self, _app: web.Application) -> None:
         late = list(self._late)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+        await self._jobs.cancel()  # after what could still bring new ones
 
     # -- the endpoints -----------------------------------------------------------------------
 
@@ -274,10 +314,14 @@ class Sandbox:
         return web.Response(body=body, content_type="application/json")
 
     async def _get_case(self, request: web.Request) -> web.Response:
+        case_id = self._known_case(request)
+        return web.Response(body=self.store.rendered(case_id), content_type="application/json")
+
+    def _known_case(self, request: web.Request) -> str:
         case_id = request.match_info["case_id"]
         if case_id not in self.store:
-            raise _refusal(404, f"No query results for model [CustomerCase] {case_id}")
-        return web.Response(body=self.store.rendered(case_id), content_type="application/json")
+            raise _no_results("CustomerCase", case_id)
+        return case_id
 
     async def _create_case(self, request: web.Request) -> web.Response:
         sent = _json_object(await request.read())
@@ -301,16 +345,82 @@ class Sandbox:
     def _ref_of(self, sent: dict[str, Any]) -> str:
         """The reference of the new case if all that was sent is accepted."""
         errors = errors_of_case(sent, self.options.surname_key)
-        ref = sent.get("ref")
-        if "ref" not in errors and ref and self.options.unique_refs and self.store.has_ref(ref):
-            errors["ref"] = ["The ref has already been taken."]
-        if errors:
-            status = self.options.validation_status
-            raise _refusal(status, "The given data was invalid.", errors=errors)
+        self._refuse_if(errors | self._error_of_ref(sent.get("ref")))
         for name in ("email", "adviser_email"):
             if sent.get(name) and sent[name].casefold() not in USERS:
                 raise _refusal(400, f"The {name} does not belong to a user of this account.")
-        return ref or self.store.unused_ref()
+        return sent.get("ref") or self.store.unused_ref()
+
+    def _error_of_ref(self, ref: Any, *, besides: str | None = None) -> Errors:
+        """Whether another case than `besides` has the reference, where that is forbidden."""
+        if not (self.options.unique_refs and ref and isinstance(ref, str)):
+            return {}
+        taken = self.store.has_ref(ref, besides=besides)
+        return {"ref": ["The ref has already been taken."]} if taken else {}
+
+    def _refuse_if(self, errors: Errors) -> None:
+        if errors:
+            status = self.options.validation_status
+            raise _refusal(status, "The given data was invalid.", errors=errors)
+
+    async def _update_case(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        # nothing is awaited from here on, so that what is compared is what is changed
+        case_id = self._known_case(request)
+        sent = _json_object(body)
+        errors = errors_of_update(sent, self.options.surname_key)
+        self._refuse_if(errors | self._error_of_ref(sent.get("ref"), besides=case_id))
+        case = self.store.case(case_id)
+        assert case is not None
+        fields = changed_fields(case, sent, self.options.meta_update)
+        added = [] if BREAKS_OFF.get() else self._customers_to_add(sent, case_id)
+        if added:  # the case's own names stay as they are (Q19)
+            fields["customers"] = case["customers"] + added
+        if fields:
+            self.store.change(case_id, **fields)
+        return web.json_response(answer_to_update(case | fields))
+
+    def _customers_to_add(self, sent: dict[str, Any], case_id: str) -> list[dict[str, Any]]:
+        options = self.options
+        return new_customers(
+            sent,
+            self._rng,
+            case_id,
+            surname_key=options.surname_key,
+            words_as_flags=options.words_as_flags,
+            loses=options.update_loses,
+        )
+
+    async def _bulk_update(self, request: web.Request) -> web.Response:
+        batch = self._batch_of(await request.read())
+        fault = self.job_faults.pop(0) if self.job_faults else None
+        if BREAKS_OFF.get():
+            fault = JobFault(ends="pending")
+        job = self._jobs.accept(new_id(self._rng), batch, fault or JobFault())
+        return web.json_response({"apiJobId": job.id}, status=201)
+
+    def _batch_of(self, body: bytes) -> list[dict[str, Any]]:
+        """The rows of a bulk update if all of them are accepted, with what is looked at."""
+        sent = _json(body)
+        if not isinstance(sent, list) or not sent:
+            raise _refusal(400, "The body must be an array of cases.")
+        if len(sent) > MAX_BATCH:
+            raise _refusal(400, f"The body must not have more than {MAX_BATCH} cases.")
+        self._refuse_if(errors_of_batch(sent))
+        if self.options.bulk_unknown_ids == "refuse" and any(
+            row["id"] not in self.store for row in sent
+        ):
+            raise _no_results("CustomerCase")
+        return [
+            {name: row[name] for name in ("id", "notes", "meta") if name in row} for row in sent
+        ]
+
+    async def _get_job(self, request: web.Request) -> web.Response:
+        job_id = request.match_info["job_id"]
+        answer = self._jobs.answer(job_id)
+        if answer is None:
+            raise _no_results("ApiJob", job_id)
+        return web.json_response(answer)
 
     async def _crm_fields(self, _request: web.Request) -> web.Response:
         return web.json_response(CRM_FIELDS)
@@ -350,7 +460,7 @@ def _answer_instead(request: web.Request, action: Status | Drop | Html) -> web.R
     if isinstance(action, Html):
         page = "<!doctype html><title>Log in</title><p>Please log in.</p>"
         return web.Response(text=page, content_type="text/html")
-    if request.transport is not None:  # else the client was faster
+    if request.transport is not None and not request.transport.is_closing():  # by the client
         # without lingering, closing sends a reset
         peer = request.transport.get_extra_info("socket")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -379,8 +489,8 @@ async def _send_slowly_or_partly(
     await response.prepare(request)
     if isinstance(action, Truncate):
         await response.write(body[: int(len(body) * action.share)])
-        assert request.transport is not None
-        request.transport.close()
+        if request.transport is not None:
+            request.transport.close()
         return response
     for start in range(0, len(body), 10):
         await response.write(body[start : start + 10])
@@ -402,14 +512,23 @@ def _invalid(name: str, text: str) -> Refusal:
     return _refusal(400, "The given data was invalid.", errors={name: [text]})
 
 
+def _no_results(model: str, key: str = "") -> Refusal:
+    return _refusal(404, f"No query results for model [{model}] {key}".rstrip())
+
+
 def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        sent = json.loads(body)
-    except ValueError:
-        sent = None
+    sent = _json(body)
     if not isinstance(sent, dict):
         raise _refusal(400, "The body must be a JSON object.")
-    return {key: cleaned(value) for key, value in sent.items()}
+    return sent
+
+
+def _json(body: bytes) -> Any:
+    """What was sent, cleaned; None if it is no JSON."""
+    try:
+        return cleaned(json.loads(body))
+    except ValueError:
+        return None
 
 
 def _whole_number(request: web.Request, name: str, default: int) -> int:

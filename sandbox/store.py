@@ -81,9 +81,9 @@ class Store:
         self._unindex(case_id)
         del self._ids[bisect.bisect_left(self._ids, case_id)]
 
-    def has_ref(self, ref: str) -> bool:
-        """Whether a case has this reference, as `ref_key` compares them."""
-        return ref_key(ref) in self._ids_by_ref
+    def has_ref(self, ref: str, *, besides: str | None = None) -> bool:
+        """Whether a case (another than `besides`) has this reference, as `ref_key` compares."""
+        return any(case_id != besides for case_id in self._ids_by_ref.get(ref_key(ref), ()))
 
     def unused_ref(self) -> str:
         """A reference that no case has, for a case that came without one."""

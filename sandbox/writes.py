@@ -1,12 +1,13 @@
 """What may be written, and what becomes of it.
 
-Belongs here: the documented rules for the fields of a new case, in Laravel's words, and the case
-that comes of accepted ones. Does not: HTTP, and what depends on the other cases of the account.
+Belongs here: the documented rules for the fields of new and updated cases, in Laravel's words, and
+what comes of accepted ones. Does not: HTTP, jobs, and what depends on the other cases of the
+account.
 """
 
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ from sandbox.people import CRM_FIELDS, case_of, flag, new_id
 
 SurnameKey = Literal["last_name", "last_names"]
 """What a new customer's surname is called: the vendor's examples and table disagree (Q1)."""
+MetaUpdate = Literal["merge", "replace"]
+"""Whether CRM fields that an update doesn't name stay; the vendor doesn't say (3.6)."""
 Errors = dict[str, list[str]]
 """What is wrong, by the dotted name of the field."""
 
@@ -25,6 +28,11 @@ CREATED_FIELDS = (
     "id", "ref", "first_names", "last_names", "full_names", "email", "postcode", "meta", "notes",
 )  # fmt: skip
 """The documented answer to a creation."""
+UPDATED_FIELDS = (
+    "id", "ref", "first_names", "last_names", "email", "postcode", "notes", "meta", "full_names",
+    "customers",
+)  # fmt: skip
+"""The documented answer to an update."""
 
 _Rule = Callable[[Any], str | None]
 """What is wrong with a value, with `{name}` for the field; None if nothing."""
@@ -44,11 +52,26 @@ def cleaned(value: Any) -> Any:
 
 def errors_of_case(sent: dict[str, Any], surname_key: SurnameKey) -> Errors:
     """What is wrong with the cleaned body of a creation."""
-    errors = _errors(sent, _CASE)
-    if isinstance(sent.get("meta"), dict):
-        errors |= errors_of_meta(sent["meta"])
+    errors = _errors_with_meta(sent, _CASE)
     errors |= errors_of_customers(sent.get("customers"), surname_key)
     return errors | _errors_of_each("address_book", sent.get("address_book"), _ENTRY)
+
+
+def errors_of_update(sent: dict[str, Any], surname_key: SurnameKey) -> Errors:
+    """What is wrong with the cleaned body of an update of one case."""
+    errors = _errors_with_meta(sent, _UPDATE)
+    return errors | errors_of_customers(sent.get("customers"), surname_key)
+
+
+def errors_of_batch(sent: list[Any]) -> Errors:
+    """What is wrong with the cleaned body of a bulk update."""
+    errors: Errors = {}
+    for number, row in enumerate(sent):
+        if isinstance(row, dict):
+            errors |= _errors_with_meta(row, _ROW, f"{number}.")
+        else:
+            errors[f"{number}"] = [f"The {number} must be an object."]
+    return errors
 
 
 def errors_of_customers(sent: Any, surname_key: SurnameKey) -> Errors:
@@ -57,11 +80,11 @@ def errors_of_customers(sent: Any, surname_key: SurnameKey) -> Errors:
     return _errors_of_each("customers", sent, {**_CUSTOMER, surname_key: surname})
 
 
-def errors_of_meta(sent: dict[str, Any]) -> Errors:
-    """What is wrong with values of CRM fields."""
+def errors_of_meta(sent: dict[str, Any], before: str = "") -> Errors:
+    """What is wrong with values of CRM fields; `before` is what their names begin with."""
     errors: Errors = {}
     for field_id, value in sent.items():
-        name = f"meta.{field_id}"
+        name = f"{before}meta.{field_id}"
         allowed = _OPTIONS.get(field_id)
         if field_id not in _OPTIONS:
             errors[name] = [f"The {name} is not a CRM field."]
@@ -82,25 +105,68 @@ def new_case(
 ) -> dict[str, Any]:
     """The case that comes of an accepted body."""
     case_id = new_id(rng)
-    customers = [
-        {
-            "id": new_id(rng),
-            **{name: customer.get(name) for name in _STORED},
-            "last_name": customer.get(surname_key) or "",
-            "date_of_birth": _iso_date(customer.get("date_of_birth")),
-            "customer_case_id": case_id,
-            "is_deceased": flag(False, words_as_flags),
-        }
-        for customer in sent.get("customers") or []
-    ]
     return case_of(
         case_id,
         ref=ref,
         notes=sent.get("notes"),
         meta=sent.get("meta") or {},
         is_active=flag(True, words_as_flags),
-        customers=customers,
+        customers=new_customers(
+            sent, rng, case_id, surname_key=surname_key, words_as_flags=words_as_flags
+        ),
     )
+
+
+def new_customers(
+    sent: dict[str, Any],
+    rng: random.Random,
+    case_id: str,
+    *,
+    surname_key: SurnameKey,
+    words_as_flags: bool,
+    loses: Collection[str] = (),
+) -> list[dict[str, Any]]:
+    """The people that come of an accepted body; what is in `loses` is dropped from them."""
+    return [
+        {
+            "id": new_id(rng),
+            **{name: customer.get(name) for name in _STORED},
+            "last_name": customer.get(surname_key) or "",
+            "date_of_birth": _iso_date(customer.get("date_of_birth")),
+            **dict.fromkeys(loses),
+            "customer_case_id": case_id,
+            "is_deceased": flag(False, words_as_flags),
+        }
+        for customer in sent.get("customers") or []
+    ]
+
+
+def changed_fields(
+    case: dict[str, Any], sent: dict[str, Any], meta_update: MetaUpdate
+) -> dict[str, Any]:
+    """Reference, notes and CRM fields as an accepted update makes them, if that is a change.
+
+    Null clears the notes or a CRM field; a reference or `meta` of null stays as it is.
+    """
+    fields: dict[str, Any] = {}
+    if sent.get("ref") is not None:
+        fields["ref"] = sent["ref"]
+    if "notes" in sent:
+        fields["notes"] = sent["notes"]
+    if sent.get("meta") is not None:
+        kept = case["meta"] if meta_update == "merge" else {}
+        fields["meta"] = kept | sent["meta"]
+    return {name: value for name, value in fields.items() if value != case[name]}
+
+
+def answer_to_update(case: dict[str, Any]) -> dict[str, Any]:
+    """The case as an update answers it: `is_active` and `is_deceased` are missing (Q3, Q4)."""
+    customers = [
+        {name: value for name, value in customer.items() if name != "is_deceased"}
+        for customer in case["customers"]
+    ]
+    shown = case | {"meta": case["meta"] or [], "customers": customers}
+    return {name: shown[name] for name in UPDATED_FIELDS}
 
 
 def new_entries(sent: dict[str, Any], rng: random.Random) -> list[dict[str, Any]]:
@@ -171,6 +237,12 @@ _CASE: _Rules = {
     "customers": (_list,),
     "address_book": (_list,),
 }
+_UPDATE: _Rules = {name: _CASE[name] for name in ("ref", "notes", "meta", "customers")}
+_ROW: _Rules = {  # the reference is not among the parameters (Q27)
+    "id": (_required, _text),
+    "notes": _CASE["notes"],
+    "meta": _CASE["meta"],
+}
 _CUSTOMER: _Rules = {  # and a surname
     "title": (_required, _text),
     "first_names": (_required, _text),
@@ -207,6 +279,13 @@ def _errors_of_each(name: str, sent: Any, rules: _Rules) -> Errors:
             errors |= _errors(item, rules, f"{at}.")
         else:
             errors[at] = [f"The {at} must be an object."]
+    return errors
+
+
+def _errors_with_meta(sent: dict[str, Any], rules: _Rules, before: str = "") -> Errors:
+    errors = _errors(sent, rules, before)
+    if isinstance(sent.get("meta"), dict):
+        errors |= errors_of_meta(sent["meta"], before)
     return errors
 
 
