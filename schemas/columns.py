@@ -45,7 +45,7 @@ def normalised(header: str) -> str:
     return name.replace("last_names", "last_name")  # the vendor's own two spellings (Q1)
 
 
-def position(index: int) -> str:
+def letters_of(index: int) -> str:
     """The column as a spreadsheet names it: 0 is "A"."""
     letters = ""
     index += 1
@@ -96,7 +96,7 @@ def _unknown(headers: Sequence[str], unknown: Sequence[int], examples: Sequence[
         near = difflib.get_close_matches(name, examples, n=1, cutoff=0.0)
         close = difflib.SequenceMatcher(None, name, near[0]).ratio() >= SHOWN_FROM_SIMILARITY
         shown = f' "{headers[index]}"' if close else ""
-        found.append(f"column {position(index)}{shown} (nearest known name: {near[0]})")
+        found.append(f"column {letters_of(index)}{shown} (nearest known name: {near[0]})")
     more = f", and {len(unknown) - 10} more" if len(unknown) > 10 else ""
     return (
         f"Unknown: {'; '.join(found)}{more}. Rename or remove these columns, or leave them out "
@@ -108,7 +108,7 @@ def _refuse_twins(headers: list[str], matched: Mapping[str, str]) -> None:
     first: dict[str, str] = {}
     for header, name in matched.items():
         if name in first:
-            here, there = (position(headers.index(text)) for text in (first[name], header))
+            here, there = (letters_of(headers.index(text)) for text in (first[name], header))
             raise SourceError(f"Columns {here} and {there} mean the same; remove one of them.")
         first[name] = header
 

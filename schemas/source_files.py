@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas import delimited, parquet_files, workbooks
+from schemas.columns import letters_of
 from schemas.issues import Issue, SourceError
 from schemas.texts import clean
 
@@ -178,11 +179,7 @@ def _refuse_values_without_name(names: list[str], table: pa.Table) -> None:
 
 def _place(position: int) -> str:
     """A column as people find it: by the letter of a spreadsheet, and by its number."""
-    letters, rest = "", position + 1
-    while rest:
-        rest, letter = divmod(rest - 1, 26)
-        letters = chr(ord("A") + letter) + letters
-    return f"{letters} ({position + 1})"
+    return f"{letters_of(position)} ({position + 1})"
 
 
 # -- cells -----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.columns import MetaField, match_columns, normalised, position, resolve_meta
+from schemas.columns import MetaField, letters_of, match_columns, normalised, resolve_meta
 from schemas.issues import SourceError
 
 KNOWN = {"ref", "notes", "email"}
@@ -57,7 +57,7 @@ def test_a_label_may_have_anything_in_it():
     [(0, "A"), (25, "Z"), (26, "AA"), (51, "AZ"), (52, "BA"), (701, "ZZ"), (702, "AAA")],
 )
 def test_columns_are_named_as_a_spreadsheet_names_them(index, letters):
-    assert position(index) == letters
+    assert letters_of(index) == letters
 
 
 def test_columns_are_matched_in_the_order_of_the_file():
