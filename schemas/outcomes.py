@@ -52,8 +52,8 @@ OUTCOMES = pa.schema(
         pa.field("attempts", pa.int32(), nullable=False),
     ]
 )
-"""`row` as a spreadsheet shows it, `key` the ref or id, `attempts` requests that may have
-written."""
+"""`row` as a spreadsheet shows it, `key` the ref or id, `attempts` how often it was sent or tried
+to be sent."""
 
 
 @dataclass(slots=True)

@@ -48,8 +48,12 @@ FoundCases = Mapping[str, Sequence[FoundCase]]
 """By canonical reference; a reference that isn't a key is in no case."""
 
 
-async def find_cases(refs: Collection[str], workspace: Path, progress: Progress) -> FoundCases:
+async def find_cases(
+    refs: Collection[str], with_people: Collection[str], workspace: Path, progress: Progress
+) -> FoundCases:
     """All cases whose reference is one of `refs`, in `workspace` for the time of the call.
+
+    `with_people` are those of `refs` whose customers matter.
 
     Raises:
         WillSuiteError: the account can't be read.
@@ -64,11 +68,13 @@ async def find_cases(refs: Collection[str], workspace: Path, progress: Progress)
         return {}
     sweep_requests = -(-(total or 0) // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS
     found = None
-    if total is not None and is_filter_proven and len(refs) < sweep_requests:
+    # of double spaces and letters of another width a filter may think otherwise than `canonical`
+    are_plain = all(canonical(ref) == ref.casefold() for ref in refs)
+    if total is not None and is_filter_proven and are_plain and len(refs) < sweep_requests:
         found = await _look_up(refs, folder, progress)
     if found is None:
         found = await _sweep(refs, folder, progress, is_filter_proven)
-    return await _with_people(found, folder)
+    return await _with_people(found, with_people, folder)
 
 
 async def _sweep(
@@ -88,9 +94,12 @@ async def _sweep(
     return found | rest
 
 
-async def _with_people(found: dict[str, list[FoundCase]], folder: Path) -> FoundCases:
+async def _with_people(
+    found: dict[str, list[FoundCase]], with_people: Collection[str], folder: Path
+) -> FoundCases:
     """A list may leave a case's customers out: one that shows none is asked for by its id."""
-    ids = [case.id for cases in found.values() for case in cases if not case.customers]
+    wanted = [found.get(canonical(ref), ()) for ref in with_people]
+    ids = [case.id for cases in wanted for case in cases if not case.customers]
     if not ids:
         return found
     part = folder / "people.arrow"

@@ -19,7 +19,7 @@ from schemas.texts import canonical
 from tasks.account_lock import AccountLock
 from tasks.comparison import Likeness, lacking, likeness_of
 from tasks.connection import connected
-from tasks.existing import FoundCase, find_cases
+from tasks.existing import FoundCase, FoundCases, find_cases
 from tasks.ledger import SENTENCES, Entry
 from tasks.progress import Progress
 from tasks.sending import CASES_PER_TASK, Sender, create_cases
@@ -38,7 +38,7 @@ async def look_for(entries: Sequence[Entry], workspace: Path, progress: Progress
     Raises:
         WillSuiteError, RunError: it can't be told.
     """
-    found = await find_cases([entry.case.ref for entry in entries], workspace, progress)
+    found = await _find(entries, workspace, progress)
     absent = []
     for entry in entries:
         if cases := found.get(canonical(entry.case.ref)):
@@ -46,6 +46,12 @@ async def look_for(entries: Sequence[Entry], workspace: Path, progress: Progress
         else:
             absent.append(entry)
     return absent
+
+
+async def _find(entries: Sequence[Entry], workspace: Path, progress: Progress) -> FoundCases:
+    refs = [entry.case.ref for entry in entries]
+    with_people = [entry.case.ref for entry in entries if entry.request.customers]
+    return await find_cases(refs, with_people, workspace, progress)
 
 
 async def create_absent(
@@ -87,7 +93,7 @@ async def _send_in_rounds(
 ) -> None:
     for number in range(1, MAX_ROUNDS + 1):
         progress.begin("Cases sent" if number == 1 else f"Cases sent again ({number})")
-        sender.entries = absent
+        sender.begin_round(absent)
         for before in range(0, len(absent), CASES_PER_TASK):
             if sender.stopped_by is None:
                 await create_cases(sender, before + 1, min(before + CASES_PER_TASK, len(absent)))
@@ -113,7 +119,7 @@ async def _wait(seconds: float, progress: Progress, why: str) -> None:
 
 async def _resolve(pending: Sequence[Entry], workspace: Path, progress: Progress) -> list[Entry]:
     """Give pending entries their outcomes; returns those that may be sent again."""
-    found = await find_cases([entry.case.ref for entry in pending], workspace, progress)
+    found = await _find(pending, workspace, progress)
     absent = []
     for entry in pending:
         cases = found.get(canonical(entry.case.ref), ())
@@ -154,7 +160,7 @@ async def _confirm_created(
     entries: Sequence[Entry], workspace: Path, progress: Progress
 ) -> list[Entry]:
     """Compare entries with their cases; returns those that aren't found, or aren't whole."""
-    found = await find_cases([entry.case.ref for entry in entries], workspace, progress)
+    found = await _find(entries, workspace, progress)
     doubtful = []
     for entry in entries:
         cases = found.get(canonical(entry.case.ref), ())
@@ -213,7 +219,7 @@ def _confirm_refusal(entry: Entry) -> None:
     if refusal.is_ref_taken:
         entry.end(Outcome.CONFLICT, "ref_taken")
     else:
-        entry.end(Outcome.REJECTED, refusal.code, refusal.words)
+        entry.end(refusal.outcome, refusal.code, refusal.words)
 
 
 def _ids(cases: Sequence[FoundCase]) -> str:
