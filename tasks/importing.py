@@ -219,7 +219,7 @@ def _confirm_refusal(entry: Entry) -> None:
     if refusal.is_ref_taken:
         entry.end(Outcome.CONFLICT, "ref_taken")
     else:
-        entry.end(refusal.outcome, refusal.code, refusal.words)
+        entry.end(Outcome.REJECTED, refusal.code, refusal.words)
 
 
 def _ids(cases: Sequence[FoundCase]) -> str:

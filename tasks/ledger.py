@@ -61,7 +61,6 @@ SENTENCES = {
 class Refusal:
     """What the server said against an entry, until it is known whether it was meant."""
 
-    outcome: Outcome
     code: str
     words: str = field(repr=False)
     is_ref_taken: bool

@@ -84,9 +84,8 @@ class Sender:
             assert result.record is not None
             await self._check_echo(entry, result.record)
         elif result.effect is Effect.REJECTED:
-            is_forbidden = result.code == "status_403"
-            self._note(is_failure=is_forbidden)
-            _refuse(entry, result, Outcome.FAILED if is_forbidden else Outcome.REJECTED)
+            self._note(is_failure=result.code == "status_403")
+            _refuse(entry, result)
         elif result.effect is Effect.NOT_APPLIED:
             self._note(is_failure=True)
             entry.leave_open(Outcome.FAILED, result.code)
@@ -144,20 +143,17 @@ class Sender:
         )
 
 
-def _refuse(entry: Entry, result: WriteResult[Case], outcome: Outcome) -> None:
-    """A refusal; where it may be the echo of our own success, the case is looked up first.
-
-    `outcome` says whose fault it is: the row's (rejected), or not (failed).
-    """
+def _refuse(entry: Entry, result: WriteResult[Case]) -> None:
+    """A refusal; where it may be the echo of our own success, the case is looked up first."""
     said = result.complaint or f"WillSuite refused the row without a reason ({result.code})."
     is_about_ref = "ref" in result.fields or _REF.search(result.complaint) is not None
     is_conflict = result.code == "status_409"
     if entry.was_uncertain or is_about_ref or is_conflict or not result.complaint:
         is_ref_taken = is_conflict or (is_about_ref and _TAKEN.search(said) is not None)
-        entry.refusal = Refusal(outcome, result.code, said, is_ref_taken)
-        entry.leave_open(outcome, result.code, said)
+        entry.refusal = Refusal(result.code, said, is_ref_taken)
+        entry.leave_open(Outcome.REJECTED, result.code, said)
     else:
-        entry.end(outcome, result.code, said)
+        entry.end(Outcome.REJECTED, result.code, said)
 
 
 @write_task(name="create-cases", task_run_name="create cases {first} to {last}")
