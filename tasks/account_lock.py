@@ -16,9 +16,20 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import filelock
+from prefect import runtime
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
 from prefect.concurrency.asyncio import AcquireConcurrencySlotTimeoutError, concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
@@ -27,6 +38,7 @@ from tasks.files import private_folder, sync_folder
 from tasks.policy import RunError
 from willsuite import Settings
 
+WRITING_FLOWS = ("import-cases",)
 CONCURRENCY_LIMIT = "willsuite-writes"
 LEASE_SECONDS = 60.0
 """A killed run keeps its slot of the limit until its lease ends."""
@@ -42,7 +54,7 @@ class AccountLock:
 
     @property
     def is_settled(self) -> bool:
-        """Whether every request of earlier runs on this machine has certainly had its effect.
+        """Whether every request of earlier runs has certainly had its effect, as far as is known.
 
         A request of a run that was killed may still be under way in the server.
         """
@@ -75,6 +87,7 @@ async def account_lock(settings: Settings) -> AsyncIterator[AccountLock]:
     # a hash: the client id is nobody else's business
     name = hashlib.sha256(f"{settings.base_url}\n{settings.client_id}".encode()).hexdigest()[:16]
     folder = private_folder(state_folder())
+    is_first_here = not (folder / f"{name}.lock").exists()
     lock = filelock.FileLock(folder / f"{name}.lock", timeout=0, mode=0o600)
     try:
         lock.acquire()
@@ -86,9 +99,34 @@ async def account_lock(settings: Settings) -> AsyncIterator[AccountLock]:
     try:
         async with AsyncExitStack() as stack:
             await _take_slot(stack)
-            yield AccountLock(folder / f"{name}.settled")
+            held = AccountLock(folder / f"{name}.settled")
+            if is_first_here and not await _is_a_doubtful_run_known():
+                held.settle()
+            yield held
     finally:
         lock.release()
+
+
+async def _is_a_doubtful_run_known() -> bool:
+    """Whether Prefect has another writing run that began and isn't known to have ended well.
+
+    Asked where this machine has no marks of the account: a run that was killed elsewhere is in
+    Prefect's database, for ever "Running" or "Crashed".
+    """
+    ended_well_or_not_begun = [StateType.COMPLETED, StateType.SCHEDULED, StateType.PENDING]
+    this = runtime.flow_run.id
+    async with get_client() as client:
+        runs = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=list(WRITING_FLOWS))),
+            flow_run_filter=FlowRunFilter(
+                id=FlowRunFilterId(not_any_=[UUID(this)] if this else []),
+                state=FlowRunFilterState(
+                    type=FlowRunFilterStateType(not_any_=ended_well_or_not_begun)
+                ),
+            ),
+            limit=1,
+        )
+    return bool(runs)
 
 
 async def _take_slot(stack: AsyncExitStack) -> None:

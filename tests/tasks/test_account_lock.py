@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prefect import flow
+from prefect.states import Failed
 
-from tasks.account_lock import account_lock, state_folder
+from tasks.account_lock import _is_a_doubtful_run_known, account_lock, state_folder
 from tasks.policy import RunError
 from willsuite import Settings, load_settings
 
@@ -27,6 +29,7 @@ async def no_slot(stack):
 
 async def hold():
     tasks.account_lock._take_slot = no_slot
+    tasks.account_lock._is_a_doubtful_run_known = lambda: asyncio.sleep(0, True)
     async with tasks.account_lock.account_lock(load_settings()) as lock:
         lock.begin_writing()
         print("held", flush=True)
@@ -41,7 +44,11 @@ def without_prefect(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: No
     async def no_slot(_stack: object) -> None:
         pass
 
+    async def doubtful() -> bool:
+        return True
+
     monkeypatch.setattr("tasks.account_lock._take_slot", no_slot)
+    monkeypatch.setattr("tasks.account_lock._is_a_doubtful_run_known", doubtful)
     monkeypatch.setenv("WILLSUITE_CLIENT_ID", "one")
     monkeypatch.setenv("WILLSUITE_CLIENT_SECRET", "secret")
 
@@ -149,3 +156,31 @@ def test_without_a_state_folder_of_its_own_the_state_is_in_the_users_home(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", "")
     assert state_folder() == tmp_path / ".local" / "state" / "willsuite-flows"
+
+
+def test_without_any_mark_prefect_is_asked_for_runs_that_may_not_have_ended_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def none_known() -> bool:
+        return False
+
+    monkeypatch.setattr("tasks.account_lock._is_a_doubtful_run_known", none_known)
+    settings = load_settings()
+    assert is_settled(settings, after="begin_writing")
+    assert not is_settled(settings)  # now there is a mark, and it counts more
+
+
+def test_a_run_that_failed_is_doubtful_and_one_that_completed_or_this_one_is_not(
+    prefect_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.account_lock.WRITING_FLOWS", ("write-for-a-test",))
+
+    @flow(name="write-for-a-test")
+    async def write(fails: bool) -> object:
+        found.append(await _is_a_doubtful_run_known())
+        return Failed() if fails else None
+
+    found: list[bool] = []
+    for fails in (False, True, False):
+        asyncio.run(write(fails, return_state=True))
+    assert found == [False, False, True]
