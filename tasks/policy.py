@@ -70,12 +70,18 @@ def write_task(
     name: str, task_run_name: str | None = None
 ) -> Callable[[AsyncFunction[P, R]], AsyncTask[P, R]]:
     """Decorate a function that writes to the API; never run again by itself, whatever happens."""
-    return task(name=name, task_run_name=task_run_name, cache_policy=NO_CACHE, persist_result=False)
+    return task(
+        name=name,
+        task_run_name=task_run_name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=0,  # said outright: PREFECT_TASK_DEFAULT_RETRIES is for tasks that don't say
+    )
 
 
 def file_task(name: str) -> Callable[[AsyncFunction[P, R]], AsyncTask[P, R]]:
     """Decorate a function that reads or writes files; never run again by itself."""
-    return task(name=name, cache_policy=NO_CACHE, persist_result=False)
+    return task(name=name, cache_policy=NO_CACHE, persist_result=False, retries=0)
 
 
 class _NoTracebackOfExpectedErrors(logging.Filter):

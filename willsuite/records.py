@@ -210,14 +210,16 @@ def decode_job(body: bytes, job_id: str) -> ApiJob:
     raw = _json(body)
     if not isinstance(raw, dict) or not {"status", "end_time"} & raw.keys():
         raise ContractError("GET /api-jobs/{apiJobID} answered without a status.")
-    effected = raw.get("effected_records", raw.get("affected_records"))
+    effected = raw.get("effected_records")
+    if effected is None:
+        effected = raw.get("affected_records")
     return ApiJob(
         job_id,
         (_text(raw.get("status")) or "").strip().lower() or None,
         _integer(raw.get("total_records")),
         _integer(effected),
         _text(raw.get("message")),
-        _text(raw.get("end_time")),
+        (_text(raw.get("end_time") or None) or "").strip() or None,
     )
 
 
