@@ -132,7 +132,7 @@ async def _is_a_doubtful_run_known() -> bool:
 async def _take_slot(stack: AsyncExitStack) -> None:
     try:
         async with get_client() as client:
-            await client.read_global_concurrency_limit_by_name(CONCURRENCY_LIMIT)
+            limit = await client.read_global_concurrency_limit_by_name(CONCURRENCY_LIMIT)
     except ObjectNotFound:
         get_run_logger().warning(
             "Only runs on this machine are kept from writing at the same time: Prefect has no "
@@ -140,6 +140,11 @@ async def _take_slot(stack: AsyncExitStack) -> None:
             CONCURRENCY_LIMIT,
         )
         return
+    if limit.active_slots >= limit.limit:
+        get_run_logger().info(
+            "Another run holds the limit %s, or was killed while it did; waiting up to %.0f s.",
+            CONCURRENCY_LIMIT, SLOT_WAIT_SECONDS,
+        )  # fmt: skip
     slot = concurrency(
         CONCURRENCY_LIMIT,
         timeout_seconds=SLOT_WAIT_SECONDS,
