@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import itertools
 import json
 import stat
 import time
@@ -40,7 +41,7 @@ from sandbox.faults import (
     Truncate,
 )
 from sandbox.people import CRM_FIELDS, case_of
-from sandbox.server import Sandbox
+from sandbox.server import BREAKS_OFF, Sandbox
 from sandbox.store import Store
 from schemas.issues import SourceError
 from tasks.account_lock import CONCURRENCY_LIMIT
@@ -693,6 +694,34 @@ def test_an_answer_without_the_surname_is_believed_if_the_case_has_it(
     assert len(sent(sandbox)) == 2
 
 
+@pytest.mark.parametrize(("without_people", "stops"), [(2, False), (3, True)])
+def test_first_cases_without_their_people_are_partial_and_too_many_of_them_stop_the_run(
+    start_sandbox: StartSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    without_people: int,
+    stops: bool,
+) -> None:
+    create = Sandbox._create_case
+    calls = itertools.count(1)
+
+    async def create_without_people(sandbox: Sandbox, request: Any) -> Any:
+        before = BREAKS_OFF.set(next(calls) <= without_people)
+        try:
+            return await create(sandbox, request)
+        finally:
+            BREAKS_OFF.reset(before)
+
+    monkeypatch.setattr(Sandbox, "_create_case", create_without_people)
+    sandbox = start_sandbox(cases=30)
+    run = run_import(write_csv("cases.csv", rows_of(*range(2, 12))))
+    if stops:
+        assert run.summary["outcomes"] == {"partial": 3, "not_attempted": 7}
+        assert len(sent(sandbox)) == 3
+    else:
+        assert run.summary["outcomes"] == {"created": 8, "partial": 2}
+        assert run.ends["IMP-002"] == ("partial", "lacking", 1)
+
+
 @pytest.mark.parametrize("applied", [False, True])
 def test_a_server_that_is_ill_is_left_alone_after_a_few_failures(
     start_sandbox: StartSandbox, applied: bool
@@ -774,7 +803,7 @@ def test_few_rows_are_looked_up_and_many_are_found_in_a_sweep(
     assert listing_queries(small) == (1, 2)  # the second page, and the empty one
 
 
-@pytest.mark.parametrize("lie", ["finds nothing", "finds everything"])
+@pytest.mark.parametrize("lie", ["finds nothing", "finds everything", "tells a from A"])
 def test_a_filter_by_ref_that_lies_is_not_relied_on(
     start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch, lie: str
 ) -> None:
@@ -782,10 +811,13 @@ def test_a_filter_by_ref_that_lies_is_not_relied_on(
     listing = Store.listing
 
     def lying(store: Store, *, ref: str | None = None, **others: Any) -> list[str]:
+        if ref is not None and lie == "tells a from A":
+            found = listing(store, ref=ref, **others)
+            return [key for key in found if (store.case(key) or {})["ref"] == ref]
         return [] if ref is not None and lie == "finds nothing" else listing(store, **others)
 
     rows = [row_of(2), row_of(3), row_of(4)]
-    sandbox.store.put(case_for(rows[0], number=2))
+    sandbox.store.put(case_for(rows[0] | {"ref": rows[0]["ref"].lower()}, number=2))
     monkeypatch.setattr(Store, "listing", lying)
     run = run_import(write_csv("cases.csv", rows))
     assert listing_queries(sandbox)[1] >= 6

@@ -292,6 +292,7 @@ def test_every_refusing_status_may_bring_fields_and_words(status):
     [
         # errors as texts instead of lists, and mixed
         ({"errors": {"ref": "Taken."}}, ("ref",), "Taken."),
+        ({"ref": ["Taken."]}, ("ref",), "Taken."),
         ({"errors": {"ref": "Taken.", "tel": ["A.", "B."]}}, ("ref", "tel"), "Taken. A. B."),
         ({"errors": {"ref": [["Nested."], "Flat."]}}, ("ref",), "Nested. Flat."),
         # the message only where the errors say nothing

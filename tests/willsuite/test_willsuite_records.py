@@ -340,3 +340,9 @@ def test_the_text_of_a_record_shows_its_id_and_nobody():
         assert "Okafor" not in text
         assert "secret note" not in text
         assert "QX1" not in text
+
+
+def test_a_surname_under_the_vendors_other_name_is_a_surname():
+    people = [{"id": "p1", "last_names": "Null"}, {"id": "p2", "last_name": "NA"}]
+    customers = one(customers=people).customers
+    assert [person.last_name for person in customers] == ["Null", "NA"]
