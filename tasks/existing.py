@@ -5,9 +5,11 @@ back what was found. Does not: what a found case means for a row (`tasks/importi
 
 A reference that is wrongly taken for absent becomes a duplicate, so neither way is trusted
 blindly: a sweep must have settled (`tasks/listing.py`), and the server's `ref` filter, of which
-the vendor says only that it "corresponds", must first find a case that is known to be there.
+the vendor says only that it "corresponds", must first find a case that is known to be there, by
+its reference in the other case.
 """
 
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,9 +53,10 @@ FoundCases = Mapping[str, Sequence[FoundCase]]
 async def find_cases(
     refs: Collection[str], with_people: Collection[str], workspace: Path, progress: Progress
 ) -> FoundCases:
-    """All cases whose reference is one of `refs`, in `workspace` for the time of the call.
+    """All cases whose reference is one of `refs`.
 
-    `with_people` are those of `refs` whose customers matter.
+    `with_people` are those of `refs` whose customers matter. What is read waits in `workspace`
+    until the call ends.
 
     Raises:
         WillSuiteError: the account can't be read.
@@ -62,19 +65,29 @@ async def find_cases(
     if not refs:
         return {}
     folder = private_folder(workspace / uuid4().hex[:8])
+    try:
+        found = await _find(refs, folder, progress)
+        return await _with_people(found, with_people, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _find(
+    refs: Collection[str], folder: Path, progress: Progress
+) -> dict[str, list[FoundCase]]:
     with_letters = any(ref.swapcase() != ref for ref in refs)
     total, is_filter_proven = await probe_ref_filter(with_letters)
     if total == 0:
         return {}
     sweep_requests = -(-(total or 0) // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS
-    found = None
     # of double spaces and letters of another width a filter may think otherwise than `canonical`
     are_plain = all(canonical(ref) == ref.casefold() for ref in refs)
+    found = None
     if total is not None and is_filter_proven and are_plain and len(refs) < sweep_requests:
         found = await _look_up(refs, folder, progress)
     if found is None:
         found = await _sweep(refs, folder, progress, is_filter_proven)
-    return await _with_people(found, with_people, folder)
+    return found
 
 
 async def _sweep(
@@ -132,15 +145,16 @@ async def look_up_refs(refs: Sequence[str], part: Path) -> bool:
     """Cases with these references (`GET /cases?ref=`) into the file `part`.
 
     Returns:
-        False where the filter turned out to give more than a page for one reference, so that
-        looking up is no way to find it; `part` is not written then.
+        False where one answer doesn't show all that it counts, so that looking up is no way to
+        find out; `part` is not written then.
     """
     async with connected() as client:
 
         async def fetch(ref: str) -> pa.Table | None:
             page = await client.get_cases_page(1, filters=CaseFilters(ref=ref))
             await add_progress(1, None)
-            if page.cases and (page.total is None or len(page.cases) < page.total):
+            is_whole = not page.cases if page.total is None else len(page.cases) >= page.total
+            if not is_whole:
                 return None
             return nested_cases(case_columns(page.cases), page.fetch_number)[0]
 

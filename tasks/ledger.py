@@ -7,7 +7,7 @@ An entry says `unknown` from just before its request leaves until its answer is 
 run that is stopped in between has told the truth.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from schemas.import_plan import ImportPlan, PlannedCase
@@ -112,11 +112,6 @@ class Ledger:
     def __init__(self, plan: ImportPlan) -> None:
         self._plan = plan
         self.entries = [Entry(case, new_case(case.body)) for case in plan.cases]
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """All rows that were read."""
-        return self._plan.rows
 
     def outcomes(self) -> list[RowOutcome]:
         """One for each row, as things stand."""

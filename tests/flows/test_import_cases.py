@@ -825,6 +825,27 @@ def test_a_filter_by_ref_that_lies_is_not_relied_on(
     assert set(ref_counts(sandbox.store).values()) == {1}
 
 
+def test_an_answer_that_counts_more_than_it_shows_is_no_proof_that_a_case_is_absent(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Sandbox._list_cases
+
+    async def counts_only(sandbox: Sandbox, request: Any) -> Any:
+        response = await listed(sandbox, request)
+        if request.query.get("ref", "").startswith("IMP"):
+            body = json.loads(response.body)  # type: ignore[arg-type]
+            response.body = json.dumps(body | {"data": []}).encode()
+        return response
+
+    monkeypatch.setattr(Sandbox, "_list_cases", counts_only)
+    sandbox = start_sandbox(cases=600, unique_refs=False)
+    rows = [row_of(2), row_of(3)]
+    sandbox.store.put(case_for(rows[0], number=2))
+    run = run_import(write_csv("cases.csv", rows))
+    assert run.summary["outcomes"] == {"created": 1, "existing": 1}
+    assert set(ref_counts(sandbox.store).values()) == {1}
+
+
 @pytest.mark.parametrize("looked_up", [True, False])
 def test_a_reference_is_the_same_one_however_it_is_written(
     start_sandbox: StartSandbox, looked_up: bool
