@@ -2,15 +2,14 @@
 
 import random
 import re
-from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_sheets import Record, found, sheet
 
 import schemas.values
 from schemas.columns import MetaField
@@ -26,7 +25,6 @@ CRM = [
     MetaField("id-source", "Lead source", ["Referral", "Website", "Seminar"]),
     MetaField("id-storage", "Storage reference", None),
 ]
-Record = dict[str, str | None]
 
 
 @pytest.fixture(autouse=True)
@@ -34,25 +32,8 @@ def _today(monkeypatch):
     monkeypatch.setattr(schemas.values, "_today", lambda: date(2026, 6, 15))
 
 
-def sheet(
-    records: Iterable[Record], *, header: list[str] | None = None, issues: Iterable[Issue] = ()
-) -> Sheet:
-    """A file with these rows, the first of which is row 2."""
-    records = list(records)
-    names = header or list(dict.fromkeys(name for record in records for name in record))
-    cells = [[record.get(name) for name in names] for record in records]
-    frame = pd.DataFrame(cells, columns=pd.Index(names, dtype=str), dtype=str)
-    return Sheet(frame, list(range(2, 2 + len(records))), list(issues), {}, 0, "a test")
-
-
 def plan(*records: Record, header: list[str] | None = None, **options: Any) -> ImportPlan:
     return plan_import(sheet(records, header=header), **options)
-
-
-def found(made: ImportPlan) -> list[tuple[int, str | None, str]]:
-    return [
-        (row, issue.column, issue.code) for row, issues in made.issues.items() for issue in issues
-    ]
 
 
 def bodies(made: ImportPlan) -> list[dict[str, Any]]:

@@ -1,13 +1,13 @@
 """From the rows of a file to the changes wanted, and the rows of which none can be made."""
 
 import random
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_sheets import Record, found, sheet
 from rich.pretty import pretty_repr
 
 from schemas.columns import MetaField
@@ -29,28 +29,10 @@ CRM = [
     MetaField("id-storage", "Storage reference", None),
     MetaField("id-free", "Free", []),
 ]
-Record = dict[str, str | None]
-
-
-def sheet(
-    records: Iterable[Record], *, header: list[str] | None = None, issues: Iterable[Issue] = ()
-) -> Sheet:
-    """A file with these rows, the first of which is row 2."""
-    records = list(records)
-    names = header or list(dict.fromkeys(name for record in records for name in record))
-    cells = [[record.get(name) for name in names] for record in records]
-    frame = pd.DataFrame(cells, columns=pd.Index(names, dtype=str), dtype=str)
-    return Sheet(frame, list(range(2, 2 + len(records))), list(issues), {}, 0, "a test")
 
 
 def plan(*records: Record, header: list[str] | None = None, **options: Any) -> UpdatePlan:
     return plan_bulk_update(sheet(records, header=header), **options)
-
-
-def found(made: UpdatePlan) -> list[tuple[int, str | None, str]]:
-    return [
-        (row, issue.column, issue.code) for row, issues in made.issues.items() for issue in issues
-    ]
 
 
 def body(change: WantedChange, case_id: str) -> dict[str, Any]:
