@@ -20,7 +20,7 @@ from tasks.account_lock import AccountLock
 from tasks.comparison import Likeness, lacking, likeness_of
 from tasks.connection import connected
 from tasks.existing import FoundCase, FoundCases, find_cases
-from tasks.ledger import SENTENCES, Entry
+from tasks.new_cases import SENTENCES, NewCaseEntry
 from tasks.progress import Progress
 from tasks.sending import CASES_PER_TASK, Sender, create_cases
 from willsuite.errors import NotFoundError
@@ -32,7 +32,9 @@ MAX_ROUNDS = 3
 """How often a case may be sent, each time after it was looked for in vain."""
 
 
-async def look_for(entries: Sequence[Entry], workspace: Path, progress: Progress) -> list[Entry]:
+async def look_for(
+    entries: Sequence[NewCaseEntry], workspace: Path, progress: Progress
+) -> list[NewCaseEntry]:
     """Give each entry whose reference the account holds its outcome; returns the others.
 
     Raises:
@@ -48,14 +50,14 @@ async def look_for(entries: Sequence[Entry], workspace: Path, progress: Progress
     return absent
 
 
-async def _find(entries: Sequence[Entry], workspace: Path, progress: Progress) -> FoundCases:
+async def _find(entries: Sequence[NewCaseEntry], workspace: Path, progress: Progress) -> FoundCases:
     refs = [entry.case.ref for entry in entries]
     with_people = [entry.case.ref for entry in entries if entry.request.customers]
     return await find_cases(refs, with_people, workspace, progress)
 
 
 async def create_absent(
-    absent: Sequence[Entry], lock: AccountLock, workspace: Path, progress: Progress
+    absent: Sequence[NewCaseEntry], lock: AccountLock, workspace: Path, progress: Progress
 ) -> str | None:
     """Create the cases of `absent`, of which the account had none when they were looked for.
 
@@ -86,7 +88,7 @@ async def create_absent(
 
 async def _send_in_rounds(
     sender: Sender,
-    absent: Sequence[Entry],
+    absent: Sequence[NewCaseEntry],
     settle_seconds: float,
     workspace: Path,
     progress: Progress,
@@ -117,7 +119,9 @@ async def _wait(seconds: float, progress: Progress, why: str) -> None:
         await asyncio.sleep(seconds)
 
 
-async def _resolve(pending: Sequence[Entry], workspace: Path, progress: Progress) -> list[Entry]:
+async def _resolve(
+    pending: Sequence[NewCaseEntry], workspace: Path, progress: Progress
+) -> list[NewCaseEntry]:
     """Give pending entries their outcomes; returns those that may be sent again."""
     found = await _find(pending, workspace, progress)
     absent = []
@@ -139,7 +143,7 @@ async def _resolve(pending: Sequence[Entry], workspace: Path, progress: Progress
 
 
 async def _audit(
-    entries: Sequence[Entry], settle_seconds: float, workspace: Path, progress: Progress
+    entries: Sequence[NewCaseEntry], settle_seconds: float, workspace: Path, progress: Progress
 ) -> None:
     """Read back what was created: each once, and whole."""
     doubtful = await _confirm_created(
@@ -157,8 +161,8 @@ async def _audit(
 
 
 async def _confirm_created(
-    entries: Sequence[Entry], workspace: Path, progress: Progress
-) -> list[Entry]:
+    entries: Sequence[NewCaseEntry], workspace: Path, progress: Progress
+) -> list[NewCaseEntry]:
     """Compare entries with their cases; returns those that aren't found, or aren't whole."""
     found = await _find(entries, workspace, progress)
     doubtful = []
@@ -171,7 +175,7 @@ async def _confirm_created(
     return doubtful
 
 
-async def _confirm_by_id(entry: Entry) -> None:
+async def _confirm_by_id(entry: NewCaseEntry) -> None:
     """A reference may have been changed by a person meanwhile, or the case removed."""
     assert entry.case_id is not None
     async with connected() as client:
@@ -184,7 +188,7 @@ async def _confirm_by_id(entry: Entry) -> None:
 # -- what a found case does to an entry -------------------------------------------------------
 
 
-def _compare_existing(entry: Entry, cases: Sequence[FoundCase]) -> None:
+def _compare_existing(entry: NewCaseEntry, cases: Sequence[FoundCase]) -> None:
     """The case was there before us."""
     entry.action = "none"
     if len(cases) > 1:
@@ -199,7 +203,7 @@ def _compare_existing(entry: Entry, cases: Sequence[FoundCase]) -> None:
         entry.end(Outcome.EXISTING, case_id=cases[0].id)
 
 
-def _confirm(entry: Entry, cases: Sequence[FoundCase], code: str | None) -> None:
+def _confirm(entry: NewCaseEntry, cases: Sequence[FoundCase], code: str | None) -> None:
     """The case is ours, unless it is somebody else's; `code` says how that is known."""
     if len(cases) > 1:
         entry.end(Outcome.CONFLICT, "duplicate_case", ids=_ids(cases))
@@ -212,7 +216,7 @@ def _confirm(entry: Entry, cases: Sequence[FoundCase], code: str | None) -> None
         entry.end(Outcome.CREATED, code, case_id=cases[0].id)
 
 
-def _confirm_refusal(entry: Entry) -> None:
+def _confirm_refusal(entry: NewCaseEntry) -> None:
     """The case isn't there, so the refusal was meant."""
     refusal = entry.refusal
     assert refusal is not None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from schemas.outcomes import Outcome
 from tasks.cases import together
 from tasks.comparison import Echo, echo_of, echo_of_case
-from tasks.ledger import Entry, Refusal
+from tasks.new_cases import NewCaseEntry, Refusal
 from tasks.policy import write_task
 from tasks.progress import add_progress
 from willsuite import Case, Effect, WillSuiteClient, WriteResult
@@ -41,14 +41,14 @@ class Sender:
         self.uncertain_since: float | None = None
         """When the last answer came (or failed to) that leaves open whether a case is there;
         `time.monotonic()`."""
-        self.entries: Sequence[Entry] = ()
+        self.entries: Sequence[NewCaseEntry] = ()
 
-    def begin_round(self, entries: Sequence[Entry]) -> None:
+    def begin_round(self, entries: Sequence[NewCaseEntry]) -> None:
         """`entries` are to be sent; failures of the round before are history."""
         self.entries = entries
         self._failures_in_a_row = 0
 
-    async def send(self, entries: Sequence[Entry]) -> None:
+    async def send(self, entries: Sequence[NewCaseEntry]) -> None:
         """Send each entry once, unless something stops the run."""
         # one alone until it is proven that people arrive whole: a case can't be deleted
         waiting = deque(sorted(entries, key=lambda entry: not entry.request.customers))
@@ -64,7 +64,7 @@ class Sender:
         workers = min(self._client.settings.max_concurrency, len(waiting))
         await together(work() for _ in range(workers))
 
-    async def _send(self, entry: Entry) -> None:
+    async def _send(self, entry: NewCaseEntry) -> None:
         outcome = entry.outcome, entry.code, entry.message
         entry.attempts += 1
         entry.end(Outcome.UNKNOWN, "interrupted")
@@ -79,7 +79,7 @@ class Sender:
         await self._judge(entry, result)
         await add_progress(1, len(self.entries))
 
-    async def _judge(self, entry: Entry, result: WriteResult[Case]) -> None:
+    async def _judge(self, entry: NewCaseEntry, result: WriteResult[Case]) -> None:
         if result.effect is Effect.APPLIED:
             assert result.record is not None
             await self._check_echo(entry, result.record)
@@ -93,7 +93,7 @@ class Sender:
             self._note(is_failure=True)
             self._leave_uncertain(entry, result.code)
 
-    def _leave_uncertain(self, entry: Entry, code: str) -> None:
+    def _leave_uncertain(self, entry: NewCaseEntry, code: str) -> None:
         entry.was_uncertain = True
         entry.leave_open(Outcome.UNKNOWN, code)
         self.uncertain_since = time.monotonic()
@@ -106,7 +106,7 @@ class Sender:
                 "run the same file again later."
             )
 
-    async def _check_echo(self, entry: Entry, answer: Case) -> None:
+    async def _check_echo(self, entry: NewCaseEntry, answer: Case) -> None:
         sent = entry.case.body
         echo = echo_of(sent, answer)
         if echo is not Echo.PROVEN:
@@ -131,7 +131,7 @@ class Sender:
         self._without_people += echo is Echo.NO_PEOPLE
         return echo is Echo.NO_PEOPLE and self._without_people < MAX_CASES_WITHOUT_PEOPLE
 
-    def _stop_for(self, entry: Entry, echo: Echo, case_id: str) -> None:
+    def _stop_for(self, entry: NewCaseEntry, echo: Echo, case_id: str) -> None:
         """The server doesn't do what the documents say: one such case is enough."""
         is_ref = echo is Echo.OTHER_REF
         code = "ref_not_kept" if is_ref else "surname_dropped"
@@ -143,7 +143,7 @@ class Sender:
         )
 
 
-def _refuse(entry: Entry, result: WriteResult[Case]) -> None:
+def _refuse(entry: NewCaseEntry, result: WriteResult[Case]) -> None:
     """A refusal; where it may be the echo of our own success, the case is looked up first."""
     said = result.complaint or f"WillSuite refused the row without a reason ({result.code})."
     is_about_ref = "ref" in result.fields or _REF.search(result.complaint) is not None

@@ -7,7 +7,8 @@ from pathlib import Path
 import tasks.policy
 import willsuite.errors
 from flows.export_cases import UnverifiedExportError, export_cases
-from flows.import_cases import IncompleteImportError, import_cases
+from flows.import_cases import import_cases
+from flows.writing import IncompleteRunError
 from schemas.import_file import column_table
 from schemas.issues import SourceError
 from schemas.outcomes import Outcome
@@ -47,7 +48,7 @@ def test_the_errors_and_numbers_it_names_are_those_of_the_code() -> None:
         **vars(willsuite.errors),
         **vars(tasks.policy),
         "UnverifiedExportError": UnverifiedExportError,
-        "IncompleteImportError": IncompleteImportError,
+        "IncompleteRunError": IncompleteRunError,
         "SourceError": SourceError,
     }
     named = re.findall(r"`(\w+Error)`", section)

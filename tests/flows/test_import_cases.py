@@ -26,7 +26,8 @@ from prefect.client.schemas.objects import State
 from prefect.concurrency.asyncio import concurrency
 from python_calamine import CalamineWorkbook
 
-from flows.import_cases import ImportSummary, IncompleteImportError, import_cases
+from flows.import_cases import import_cases
+from flows.writing import IncompleteRunError, RunSummary
 from sandbox.faults import (
     Action,
     Applied,
@@ -70,8 +71,8 @@ class Run:
     result: Any
 
     @property
-    def summary(self) -> ImportSummary:
-        is_error = isinstance(self.result, IncompleteImportError)
+    def summary(self) -> RunSummary:
+        is_error = isinstance(self.result, IncompleteRunError)
         return self.result.summary if is_error else self.result
 
     @property
@@ -502,7 +503,7 @@ def test_whatever_happens_to_a_request_its_case_is_there_once_or_the_row_says_th
         there = ids_of(sandbox.store, ref)
         assert there == ([] if row["outcome"] == "failed" else [row["case_id"]]), ref
     assert run.state.is_failed()
-    assert isinstance(run.result, IncompleteImportError)
+    assert isinstance(run.result, IncompleteRunError)
     assert "1 failed" in str(run.state.message)
 
     again = run_import(source)
@@ -972,7 +973,7 @@ def test_options_do_what_they_say(start_sandbox: StartSandbox) -> None:
     assert run.summary["outcomes"] == {"created": 1, "rejected": 1}
     assert sent(sandbox)[0]["customers"][0]["first_names"] == "Zoë"
     assert run.state.is_failed()
-    assert isinstance(run.result, IncompleteImportError)
+    assert isinstance(run.result, IncompleteRunError)
     assert run_import(source, extra="ignore", encoding="mac_roman").state.is_completed()
 
 

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from flows.import_cases import ImportSummary, IncompleteImportError, import_cases
+from flows.import_cases import import_cases
+from flows.writing import IncompleteRunError, RunSummary
 from sandbox.faults import (
     Action,
     Applied,
@@ -187,10 +188,10 @@ def stopped_import(forks: Forks, sandbox: Sandbox, stop: Stop) -> int:
     return code
 
 
-def finish_import() -> ImportSummary:
+def finish_import() -> RunSummary:
     try:
         return asyncio.run(import_cases(source="cases.csv", output="runs"))
-    except IncompleteImportError as error:
+    except IncompleteRunError as error:
         return error.summary
 
 

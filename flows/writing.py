@@ -1,0 +1,187 @@
+"""What the flows that write have in common: their summary, their ending, what they show.
+
+Belongs here: from the outcomes of a run to its files, its state and its artifact. Does not: what
+one flow does (its own module), or how an expected error ends a run (`flows/endings.py`).
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed, State
+
+from flows.endings import EXPECTED_ERRORS, explained
+from schemas.columns import MetaField
+from schemas.issues import Issue
+from schemas.outcomes import FAILING, FOR_A_PERSON, Outcome, code_counts, counts
+from schemas.source_files import Sheet
+from tasks.crm_fields import get_crm_fields
+from tasks.ledger import Ledger
+from tasks.policy import RunError
+from tasks.progress import Progress, show_result
+from tasks.run_files import RunFiles, write_run_files
+from tasks.snapshots import LocalOutput
+
+Extra = Literal["forbid", "ignore"]
+OnReject = Literal["complete", "fail"]
+
+PROBLEMS_SHOWN = 20
+"""Of a file full of mistakes the log shows some; rejected.xlsx has them all."""
+
+
+class RunSummary(TypedDict):
+    """What a flow that writes returns; counts and paths, no personal data."""
+
+    rows: int
+    """Rows that were read; blank ones are not counted."""
+    outcomes: dict[str, int]
+    """Rows by outcome; they add up to `rows`."""
+    codes: dict[str, int]
+    """Rows by the code of what was special about them."""
+    folder: str
+    outcomes_file: str
+    rejected_file: str | None
+    dry_run: bool
+
+
+class IncompleteRunError(RunError):
+    """The run ended, and some rows still have to be carried out; `summary` counts them."""
+
+    def __init__(self, message: str, summary: RunSummary) -> None:
+        super().__init__(message, summary)
+        self.summary = summary
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class WritingRun:
+    """One run of a flow: what it writes about, and where."""
+
+    flow: str
+    """The flow's name; names the artifacts, too."""
+    output: str
+    folder: Path
+    sheet: Sheet
+    ledger: Ledger[Any]
+    dry_run: bool
+
+    def write(self) -> RunFiles:
+        """Write the outcomes as they stand."""
+        return write_run_files(
+            self.folder, self.ledger.outcomes(), sheet=self.sheet, issues=self.ledger.issues
+        )
+
+    async def carry_out(
+        self, work: Callable[[Path, Progress], Awaitable[str | None]]
+    ) -> str | None:
+        """Let `work` give every entry its outcome, in a workspace and with progress.
+
+        Whatever interrupts it, the outcomes so far are written down.
+
+        Returns:
+            What stopped the run before that was done, if anything, as a sentence.
+        """
+        if not self.ledger.entries:
+            return None
+        try:
+            with (
+                LocalOutput(Path(self.output)).workspace() as workspace,
+                Progress(f"{self.flow}-progress").shown() as progress,
+            ):
+                stopped_by = await work(workspace, progress)
+                await progress.finish()
+                return stopped_by
+        except EXPECTED_ERRORS as error:
+            return str(explained(error))
+        except BaseException:
+            # cancelled, or a fault of ours: no awaiting any more
+            files = self.write()
+            get_run_logger().warning("Stopped; the outcomes so far are in %s.", files.folder)
+            raise
+
+    def summary(self, files: RunFiles) -> RunSummary:
+        """The run in counts and paths."""
+        outcomes = self.ledger.outcomes()
+        return RunSummary(
+            rows=len(outcomes),
+            outcomes=counts(outcomes),
+            codes=code_counts(outcomes),
+            folder=str(files.folder),
+            outcomes_file=str(files.outcomes),
+            rejected_file=str(files.rejected) if files.rejected else None,
+            dry_run=self.dry_run,
+        )
+
+
+def check_choices(extra: str, on_reject: str) -> None:
+    """Refuse values that the form wouldn't offer.
+
+    Raises:
+        RunError: one of them is something else.
+    """
+    if extra not in ("forbid", "ignore"):
+        raise RunError('extra must be "forbid" or "ignore".')
+    if on_reject not in ("complete", "fail"):
+        raise RunError('on_reject must be "complete" or "fail".')
+
+
+def log_what_was_read(sheet: Sheet) -> None:
+    """Rows, and what kind of file it is."""
+    get_run_logger().info("Read %s rows (%s).", f"{len(sheet.rows):,}", sheet.description)
+
+
+async def meta_fields() -> list[MetaField]:
+    """The account's CRM fields, as a file needs them (`GET /crm-fields`)."""
+    return [
+        MetaField(field.id, field.field_label, field.options) for field in await get_crm_fields()
+    ]
+
+
+def ending(summary: RunSummary, stopped_by: str | None, on_reject: str, verb: str) -> State:
+    """Completed, if every row came to an end that needs no second run.
+
+    `verb` says what is done with the corrected rejects ("import").
+    """
+    done = ", ".join(f"{count:,} {outcome}" for outcome, count in summary["outcomes"].items())
+    message = f"{summary['rows']:,} rows: {done or 'nothing to do'}."
+    if stopped_by is not None:
+        message += f" {stopped_by}"
+    if summary["rejected_file"]:
+        message += f" Correct {summary['rejected_file']} and {verb} it as it is."
+    message += f" Every row's outcome: {summary['outcomes_file']}"
+    left = [Outcome(outcome) for outcome in summary["outcomes"]]
+    is_incomplete = stopped_by is not None or bool(FAILING.intersection(left))
+    if is_incomplete or (on_reject == "fail" and FOR_A_PERSON.intersection(left)):
+        return Failed(message=message, data=IncompleteRunError(message, summary))
+    return Completed(message=message, data=summary)
+
+
+async def show(
+    flow: str, title: str, summary: RunSummary, issues: Mapping[int, Sequence[Issue]]
+) -> None:
+    """The result for people, as an artifact and in the log: counts, rows, columns and codes."""
+    logger = get_run_logger()
+    problems = [issue for found in issues.values() for issue in found]
+    for issue in problems[:PROBLEMS_SHOWN]:
+        logger.info("Row %s, %s: %s", issue.row, issue.column or "whole row", issue.code)
+    if len(problems) > PROBLEMS_SHOWN:
+        logger.info("... and %s more problems.", f"{len(problems) - PROBLEMS_SHOWN:,}")
+    tables = [
+        f"| {name} | rows |\n| --- | ---: |\n"
+        + "\n".join(f"| {key} | {count:,} |" for key, count in found.items())
+        for name, found in (("outcome", summary["outcomes"]), ("code", summary["codes"]))
+        if found
+    ]
+    files = "\n".join(
+        f"- `{path}`" for path in (summary["outcomes_file"], summary["rejected_file"]) if path
+    )
+    what = "Plan" if summary["dry_run"] else title
+    await show_result(
+        key=f"{flow}-result",
+        description="Rows by outcome and by code, and where the files are",
+        markdown="\n\n".join([f"## {what} of {summary['rows']:,} rows", *tables, files]),
+    )
