@@ -134,6 +134,7 @@ _SENTENCES = SENTENCES | {
     "key_missing": "id and ref are blank; one of them must say which case the row changes.",
     "nothing_given": "The row gives no value to change.",
     "case_repeated": "The same case is in row {other}; give all its changes in one row.",
+    "new_ref_repeated": "The same new_ref is in row {other}; a reference names one case.",
     "case_rejected": "Row {other} of the same case was rejected; correct it there.",
 }
 

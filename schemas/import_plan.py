@@ -187,7 +187,7 @@ def _group_issues(
             yield from _repeated(table, group)
             continue
         yield from _differing(table, group, refs)
-        yield from _repeated_customers(table, group)
+        yield from repeated_customers(table, group)
 
 
 def _repeated(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
@@ -216,7 +216,8 @@ def _differing(
                 yield issue_of("rows_differ", table.rows[index], table.header(name), other=other)
 
 
-def _repeated_customers(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
+def repeated_customers(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
+    """The same person twice in the rows (by index) of one case."""
     first: dict[tuple[str, ...], int] = {}
     for index in group:
         for prefix in [prefix for prefix in table.entries if prefix.startswith("customer")]:
@@ -266,7 +267,7 @@ def _body(table: ImportTable, group: Sequence[int], refs: Mapping[int, str]) -> 
     if meta:
         body["meta"] = meta
     for kind, key in (("customer", "customers"), ("address_book", "address_book")):
-        if people := list(_people(table, kind, group)):
+        if people := list(people_in(table, kind, group)):
             body[key] = people
     return body
 
@@ -276,7 +277,10 @@ def _first_given(table: ImportTable, name: str, group: Sequence[int]) -> str | N
     return next((value for value in values if value is not None), None)
 
 
-def _people(table: ImportTable, kind: str, group: Sequence[int]) -> Iterator[dict[str, str | None]]:
+def people_in(
+    table: ImportTable, kind: str, group: Sequence[int]
+) -> Iterator[dict[str, str | None]]:
+    """The customers (or address-book entries) in the rows of one case, under their wire names."""
     prefixes = sorted(
         (prefix for prefix in table.entries if prefix.startswith(kind)),
         key=lambda prefix: int(re.sub(r"\D", "", prefix) or 0),

@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 import pandera.pandas as pa
 
 from schemas.columns import META_PREFIX, MetaField, match_columns, resolve_meta
-from schemas.import_file import META, ImportTable, column_issues, issue_of, meta_issues, option_of
+from schemas.import_file import (
+    CUSTOMER_FIELDS,
+    META,
+    ImportTable,
+    column_issues,
+    in_column_order,
+    issue_of,
+    meta_issues,
+    option_of,
+    people_issues,
+)
+from schemas.import_plan import people_in, repeated_customers
 from schemas.issues import Issue, SourceError
 from schemas.source_files import Sheet
 from schemas.texts import canonical, clean
@@ -23,15 +34,44 @@ KEY_FIELDS = {
     "ref": column("or its reference; one of the two"),
 }
 BULK_FIELDS = {**KEY_FIELDS, "notes": column("the new notes")}
-BULK_UPDATE = pa.DataFrameSchema(
-    {**BULK_FIELDS, **META},
-    name="bulk-update-cases",
-    description="One row a case.",
-    strict=True,
-    unique_column_names=True,
-)
-"""The contract of the columns, after their headers were normalised; cells are cleaned texts."""
+UPDATE_FIELDS = {**BULK_FIELDS, "new_ref": column("the new reference")}
+CUSTOMERS = {rf"^customer_\d{{1,2}}_{name}$": spec for name, spec in CUSTOMER_FIELDS.items()}
 _META_PATTERNS = {f"{META_PREFIX}.+": "meta:<field label>"}
+_CUSTOMER_PATTERNS = {
+    pattern: f"customer_1_{name}" for pattern, name in zip(CUSTOMERS, CUSTOMER_FIELDS, strict=True)
+}
+
+
+def _model(name: str, columns: Mapping[str, pa.Column]) -> pa.DataFrameSchema:
+    return pa.DataFrameSchema(
+        {**columns, **META},
+        name=name,
+        description="One row a case.",
+        strict=True,
+        unique_column_names=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateKind:
+    """A kind of file: its contract, and how its headers are recognised."""
+
+    model: pa.DataFrameSchema
+    """Of the columns, after their headers were normalised; cells are cleaned texts."""
+    names: Mapping[str, pa.Column]
+    patterns: Mapping[str, str]
+
+    def has_column(self, header: str) -> bool:
+        """Whether a header is one of the columns of this kind of file."""
+        return bool(match_columns([header], self.names, patterns=self.patterns, extra="ignore"))
+
+
+BULK_UPDATE = UpdateKind(_model("bulk-update-cases", BULK_FIELDS), BULK_FIELDS, _META_PATTERNS)
+UPDATE_CASES = UpdateKind(
+    _model("update-cases", {**UPDATE_FIELDS, **CUSTOMERS}),
+    UPDATE_FIELDS,
+    {**_META_PATTERNS, **_CUSTOMER_PATTERNS},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +84,9 @@ class WantedChange:
     notes: str | None = field(repr=False)
     meta: Mapping[str, str] = field(repr=False)
     """By CRM field id."""
+    new_ref: str | None = field(default=None, repr=False)
+    customers: Sequence[Mapping[str, str | None]] = field(default=(), repr=False)
+    """People to be added, under their wire names."""
 
     @property
     def key(self) -> str:
@@ -61,20 +104,22 @@ class UpdatePlan:
     issues: Mapping[int, Sequence[Issue]]
     meta_columns: Sequence[str]
     """Columns that need the account's CRM fields to be understood."""
+    meta_headers: Mapping[str, str]
+    """CRM field id to the header of its column."""
 
 
-def is_bulk_column(header: str) -> bool:
-    """Whether a header is one of the columns of a bulk update file."""
-    return bool(match_columns([header], BULK_FIELDS, patterns=_META_PATTERNS, extra="ignore"))
-
-
-def plan_bulk_update(
-    sheet: Sheet, *, extra: str = "forbid", crm_fields: Sequence[MetaField] | None = None
+def plan_updates(
+    sheet: Sheet,
+    kind: UpdateKind,
+    *,
+    extra: str = "forbid",
+    crm_fields: Sequence[MetaField] | None = None,
 ) -> UpdatePlan:
     """All changes of a file that can be made, and all problems of the rows that can't.
 
     Args:
         sheet: the file as text.
+        kind: what the file may have.
         extra: "forbid" refuses unknown columns, "ignore" leaves them out.
         crm_fields: the account's; without them the `meta:` columns stay unchecked, and a plan
             that has such columns is not to be sent.
@@ -83,38 +128,42 @@ def plan_bulk_update(
         SourceError: the columns can't be understood.
     """
     headers = list(sheet.frame.columns)
-    matched = match_columns(headers, BULK_FIELDS, patterns=_META_PATTERNS, extra=extra)
-    if not {"id", "ref"} & set(matched.values()):
+    matched = match_columns(headers, kind.names, patterns=kind.patterns, extra=extra)
+    if not KEY_FIELDS.keys() & set(matched.values()):
         raise SourceError("The file needs a column id or ref that says which case a row changes.")
     table = ImportTable(sheet, matched)
     if crm_fields is not None:
         table.meta = resolve_meta(table.meta_columns, crm_fields)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
-    for issue in [*table.file_issues, *column_issues(table, BULK_UPDATE), *_all_issues(table)]:
+    for issue in [*table.file_issues, *column_issues(table, kind.model), *_all_issues(table)]:
         by_row[issue.row].append(issue)
     wanted = [_wanted(table, index) for index in range(len(table.rows))]
     return UpdatePlan(
         rows=table.rows,
         keys={change.row: change.key for change in wanted if change.key},
         changes=[change for change in wanted if change.row not in by_row],
-        issues=dict(sorted(by_row.items())),
+        issues={row: sorted(by_row[row], key=in_column_order(table)) for row in sorted(by_row)},
         meta_columns=table.meta_columns,
+        meta_headers={field.id: table.header(name) for name, field in table.meta.items()},
     )
 
 
 def _all_issues(table: ImportTable) -> Iterator[Issue]:
     yield from meta_issues(table)
+    yield from people_issues(table)
     given = [name for name in table.names if name not in KEY_FIELDS]
     for index, row in enumerate(table.rows):
         if not any(table.cell(name, index) for name in KEY_FIELDS):
             yield issue_of("key_missing", row, None)
         if not any(table.cell(name, index) for name in given):
             yield issue_of("nothing_given", row, None)
+        yield from repeated_customers(table, [index])
     for name in KEY_FIELDS:
-        yield from _repeated(table, name)
+        yield from _repeated(table, name, "case_repeated")
+    yield from _repeated(table, "new_ref", "new_ref_repeated")
 
 
-def _repeated(table: ImportTable, name: str) -> Iterator[Issue]:
+def _repeated(table: ImportTable, name: str, code: str) -> Iterator[Issue]:
     """The same case in two rows: which of them would come last is anybody's guess."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(table.rows):
@@ -123,7 +172,7 @@ def _repeated(table: ImportTable, name: str) -> Iterator[Issue]:
     for same in rows.values():
         for row in same if len(same) > 1 else ():
             other = same[0] if row != same[0] else same[1]
-            yield issue_of("case_repeated", row, table.header(name), other=other)
+            yield issue_of(code, row, table.header(name), other=other)
 
 
 def _wanted(table: ImportTable, index: int) -> WantedChange:
@@ -138,6 +187,8 @@ def _wanted(table: ImportTable, index: int) -> WantedChange:
         table.cell("ref", index),
         table.cell("notes", index),
         meta,
+        table.cell("new_ref", index),
+        tuple(people_in(table, "customer", [index])),
     )
 
 

@@ -15,10 +15,10 @@ from schemas.issues import Issue, SourceError
 from schemas.source_files import Sheet, read_sheet
 from schemas.texts import canonical, clean
 from schemas.update_file import (
+    BULK_UPDATE,
     UpdatePlan,
     WantedChange,
-    is_bulk_column,
-    plan_bulk_update,
+    plan_updates,
     same_text,
 )
 from willsuite import bulk_update
@@ -32,7 +32,7 @@ CRM = [
 
 
 def plan(*records: Record, header: list[str] | None = None, **options: Any) -> UpdatePlan:
-    return plan_bulk_update(sheet(records, header=header), **options)
+    return plan_updates(sheet(records, header=header), BULK_UPDATE, **options)
 
 
 def body(change: WantedChange, case_id: str) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def test_a_change_has_what_its_row_gives_and_nothing_else():
      ("META: Lead source", "meta"), ("meta:id-source", "meta")],
 )  # fmt: skip
 def test_a_column_is_known_however_it_is_written(header, name):
-    assert is_bulk_column(header)
+    assert BULK_UPDATE.has_column(header)
     others = {"id": "c", "notes": "x"}
     record = {key: value for key, value in others.items() if key != name} | {header: "Website"}
     made = plan(record, crm_fields=CRM)
@@ -84,7 +84,7 @@ def test_a_column_is_known_however_it_is_written(header, name):
      "Rejected because", "WS-000001", "adviser_email"],
 )  # fmt: skip
 def test_other_headers_are_no_columns_of_this_kind_of_file(header):
-    assert not is_bulk_column(header)
+    assert not BULK_UPDATE.has_column(header)
 
 
 @pytest.mark.parametrize("key", ["id", "ref"])
@@ -121,7 +121,7 @@ def test_a_row_that_gives_only_what_is_left_out_gives_nothing():
 def test_what_is_wrong_with_a_column_that_is_left_out_does_not_matter():
     issues = [Issue(2, "Sheet", "damaged_text", "x"), Issue(2, "Rejected because", "error", "x")]
     record = {"id": "c", "notes": "n", "Sheet": "Ã©", "Rejected because": "#REF!"}
-    made = plan_bulk_update(sheet([record], issues=issues), extra="ignore")
+    made = plan_updates(sheet([record], issues=issues), BULK_UPDATE, extra="ignore")
     assert (found(made), len(made.changes)) == ([], 1)
 
 
@@ -227,7 +227,9 @@ def test_other_keys_are_other_cases(other):
 
 def test_issues_of_the_reader_reject_their_rows():
     issues = [Issue(2, "notes", "damaged_text", "x"), Issue(3, None, "too_few_cells", "y")]
-    made = plan_bulk_update(sheet([{"id": name, "notes": "x"} for name in "abc"], issues=issues))
+    made = plan_updates(
+        sheet([{"id": name, "notes": "x"} for name in "abc"], issues=issues), BULK_UPDATE
+    )
     assert made.issues == {2: [issues[0]], 3: [issues[1]]}
     assert [change.case_id for change in made.changes] == ["c"]
     assert made.keys == {2: "a", 3: "b", 4: "c"}
@@ -236,7 +238,7 @@ def test_issues_of_the_reader_reject_their_rows():
 def test_rows_are_those_of_the_file_where_blank_ones_were_left_out():
     file = sheet([{"id": "a", "notes": "x"}, {"id": None, "notes": "x"}, {"id": "A", "notes": "x"}])
     file.rows[:] = [3, 7, 20]
-    made = plan_bulk_update(file)
+    made = plan_updates(file, BULK_UPDATE)
     assert list(made.issues) == list(made.rows) == [3, 7, 20]
     assert "row 20" in made.issues[3][0].message
 
@@ -245,7 +247,7 @@ def test_a_row_keeps_every_issue_it_has_and_each_once():
     record = {"id": None, "ref": None, "notes": None, "meta:Lead source": "Billboard"}
     again = {"id": "c", "ref": "r", "notes": None, "meta:Lead source": "?"}
     reader = [Issue(2, "notes", "error_cell", "x")]
-    made = plan_bulk_update(sheet([record, again, again], issues=reader), crm_fields=CRM)
+    made = plan_updates(sheet([record, again, again], issues=reader), BULK_UPDATE, crm_fields=CRM)
     assert sorted(found(made), key=str) == sorted(
         [
             (2, "notes", "error_cell"),
@@ -270,7 +272,9 @@ def test_a_long_file_of_bad_rows_has_each_reported_once():
 def test_csv_text_is_read_and_planned(tmp_path):
     path = tmp_path / "changes.csv"
     path.write_text("Ref,Notes,Meta: lead SOURCE\nR-1, Zoë ,website\n\nR-2,,\n", encoding="utf-8")
-    made = plan_bulk_update(read_sheet(path, is_known=is_bulk_column), crm_fields=CRM)
+    made = plan_updates(
+        read_sheet(path, is_known=BULK_UPDATE.has_column), BULK_UPDATE, crm_fields=CRM
+    )
     assert made.changes == [WantedChange(2, None, "R-1", "Zoë", {"id-source": "Website"})]
     assert found(made) == [(4, None, "nothing_given")]
 
@@ -438,7 +442,7 @@ def files(draw: st.DrawFn) -> Sheet:
 @given(files(), st.booleans())
 def test_whatever_is_in_a_file_each_row_is_a_change_or_has_an_issue(file, with_fields):
     fields = CRM if with_fields else None
-    made = plan_bulk_update(file, extra="ignore", crm_fields=fields)
+    made = plan_updates(file, BULK_UPDATE, extra="ignore", crm_fields=fields)
 
     assert sorted([*(change.row for change in made.changes), *made.issues]) == file.rows
     assert made.rows == file.rows
@@ -464,13 +468,13 @@ def test_whatever_is_in_a_file_each_row_is_a_change_or_has_an_issue(file, with_f
 @given(files(), st.integers(0, 99))
 def test_the_order_of_the_rows_and_columns_does_not_matter(file, seed):
     file.issues.clear()
-    made = plan_bulk_update(file, extra="ignore", crm_fields=CRM)
+    made = plan_updates(file, BULK_UPDATE, extra="ignore", crm_fields=CRM)
     order = list(range(len(file.rows)))
     random.Random(seed).shuffle(order)
     headers = random.Random(seed).sample(list(file.frame.columns), len(file.frame.columns))
     frame = file.frame.iloc[order].reset_index(drop=True)[headers]
     shuffled = Sheet(frame, file.rows, [], {}, 0, "a test")
-    again = plan_bulk_update(shuffled, extra="ignore", crm_fields=CRM)
+    again = plan_updates(shuffled, BULK_UPDATE, extra="ignore", crm_fields=CRM)
     back = {new: file.rows[old] for new, old in zip(file.rows, order, strict=True)}
     assert {back[row] for row in again.issues} == set(made.issues)
     assert {(c.case_id, c.ref, c.notes, tuple(sorted(c.meta.items()))) for c in again.changes} == {
