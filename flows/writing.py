@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+import pyarrow as pa
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed, State
 
 from flows.endings import EXPECTED_ERRORS, explained
 from schemas.columns import MetaField
 from schemas.issues import Issue
-from schemas.outcomes import FAILING, FOR_A_PERSON, Outcome, code_counts, counts
+from schemas.outcomes import FAILING, FOR_A_PERSON, OUTCOMES, Outcome, code_counts, counts
 from schemas.source_files import Sheet
 from tasks.crm_fields import get_crm_fields
 from tasks.ledger import Ledger
@@ -68,11 +69,16 @@ class WritingRun:
     sheet: Sheet
     ledger: Ledger[Any]
     dry_run: bool
+    schema: pa.Schema = OUTCOMES
 
     def write(self) -> RunFiles:
         """Write the outcomes as they stand."""
         return write_run_files(
-            self.folder, self.ledger.outcomes(), sheet=self.sheet, issues=self.ledger.issues
+            self.folder,
+            self.ledger.outcomes(),
+            sheet=self.sheet,
+            issues=self.ledger.issues,
+            schema=self.schema,
         )
 
     async def carry_out(

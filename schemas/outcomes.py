@@ -6,7 +6,7 @@ Does not: deciding outcomes (`tasks/`), or where the table is written.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import pyarrow as pa
@@ -71,10 +71,27 @@ class RowOutcome:
     attempts: int = 0
 
 
+@dataclass(slots=True)
+class ChangeOutcome(RowOutcome):
+    """One row of `CHANGE_OUTCOMES`."""
+
+    before: str | None = None
+    after: str | None = None
+
+
+CHANGE_OUTCOMES = pa.schema(
+    [*OUTCOMES, pa.field("before", pa.string()), pa.field("after", pa.string())]
+)
+"""Of rows that change a case also the fields that differ: a JSON object by column each, of what
+the case had and of what the row wants; null where nothing differs."""
+
 assert [field.name for field in fields(RowOutcome)] == OUTCOMES.names
+assert [field.name for field in fields(ChangeOutcome)] == CHANGE_OUTCOMES.names
 
 
-def outcome_table(outcomes: Iterable[RowOutcome], rows: Sequence[int]) -> pa.Table:
+def outcome_table(
+    outcomes: Iterable[RowOutcome], rows: Sequence[int], schema: pa.Schema = OUTCOMES
+) -> pa.Table:
     """`outcomes` as a table, in the order of `rows`, which are all rows that were read.
 
     Raises:
@@ -82,13 +99,12 @@ def outcome_table(outcomes: Iterable[RowOutcome], rows: Sequence[int]) -> pa.Tab
     """
     by_row = sorted(outcomes, key=lambda outcome: outcome.row)
     assert [outcome.row for outcome in by_row] == sorted(rows), "one outcome for each row"
-    columns = zip(*map(astuple, by_row), strict=True) if by_row else [[]] * len(OUTCOMES)
     return pa.Table.from_arrays(
         [
-            pa.array(list(column), field.type)
-            for column, field in zip(columns, OUTCOMES, strict=True)
+            pa.array([getattr(outcome, field.name, None) for outcome in by_row], field.type)
+            for field in schema
         ],
-        schema=OUTCOMES,
+        schema=schema,
     )
 
 

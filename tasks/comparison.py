@@ -10,10 +10,11 @@ whether they are there at all, since their form may change on the way.
 import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from schemas.texts import canonical
+from schemas.values import wire_date
 from tasks.existing import FoundCase
 from willsuite import Case
 
@@ -108,3 +109,61 @@ def likeness_of(sent: Mapping[str, Any], found: FoundCase) -> Likeness:
     if len(found.customers) < len(wanted):
         return Likeness.INCOMPLETE
     return Likeness.SAME
+
+
+class Sameness(IntEnum):
+    """How a person of a row relates to a customer of the case with the same names."""
+
+    OTHER = 0
+    """Born on another day, or, where that isn't known, living elsewhere."""
+    PERHAPS = 1
+    """Nothing beside the names can be compared."""
+    SAME = 2
+
+
+def missing_people(
+    wanted: Sequence[Mapping[str, Any]], customers: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Those of `wanted` who aren't among `customers`: by names, and birth date or postcode.
+
+    Where nothing but the names can be compared, the person is taken to be there: a customer who
+    was added twice can't be removed through the API.
+    """
+    return [
+        person
+        for person in wanted
+        if max((sameness(person, other) for other in customers), default=Sameness.OTHER)
+        is Sameness.OTHER
+    ]
+
+
+def sameness(person: Mapping[str, Any], other: Mapping[str, Any]) -> Sameness:
+    """Whether two records are of one person."""
+    if _name(person) != _name(other):
+        return Sameness.OTHER
+    for known in (_birth_date, _postcode):
+        mine, theirs = known(person), known(other)
+        if mine and theirs:
+            return Sameness.SAME if mine == theirs else Sameness.OTHER
+    return Sameness.PERHAPS
+
+
+def lost_values(sent: Mapping[str, Any], customers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Wire names of what was sent of a person and isn't in the customer it made (Q18).
+
+    Empty as well where there is no such customer. What no answer shows (`preferred_name`) isn't
+    compared, and of the others only whether they are there: their form may change on the way.
+    """
+    made = max(customers, key=lambda other: sameness(sent, other), default=None)
+    if made is None or sameness(sent, made) is Sameness.OTHER:
+        return []
+    return [name for name in sent if name in made and not (made[name] or "").strip()]
+
+
+def _birth_date(person: Mapping[str, Any]) -> str | None:
+    """As DD/MM/YYYY; None where there is none that can be read (its format isn't documented)."""
+    return wire_date((person.get("date_of_birth") or "").strip()[:10])
+
+
+def _postcode(person: Mapping[str, Any]) -> str:
+    return canonical(person.get("postcode") or "").replace(" ", "")

@@ -1,7 +1,8 @@
-"""Which cases with given references the account holds, asked in the cheaper of two ways.
+"""Which cases with given references or ids the account holds, asked in the cheaper of two ways.
 
-Belongs here: choosing between one sweep over all cases and one look-up a reference, and reading
-back what was found. Does not: what a found case means for a row (`tasks/importing.py`).
+Belongs here: choosing between one sweep over all cases and one look-up a reference or id, and
+reading back what was found. Does not: what a found case means for a row (`tasks/importing.py`,
+`tasks/matching.py`).
 
 A reference that is wrongly taken for absent becomes a duplicate, so neither way is trusted
 blindly: a sweep must have settled (`tasks/listing.py`), and the server's `ref` filter, of which
@@ -9,9 +10,12 @@ the vendor says only that it "corresponds", must first find a case that is known
 its reference in the other case.
 """
 
+import contextlib
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,16 +24,16 @@ import pyarrow as pa
 
 from schemas.case_tables import nested_cases
 from schemas.texts import canonical
-from tasks.cases import case_columns, get_cases, together
+from tasks.cases import case_columns, count_cases, get_cases, together
 from tasks.connection import connected
 from tasks.files import private_folder
-from tasks.listing import list_cases
+from tasks.listing import WIRE_TIME, list_cases
 from tasks.policy import RunError, read_task
 from tasks.progress import Progress, add_progress
 from tasks.spool import merged, write_part
 from tasks.verification import Verification
 from willsuite import CaseFilters
-from willsuite.client import MAX_PER_PAGE, NO_FILTERS
+from willsuite.client import MAX_PER_PAGE, NO_FILTERS, is_id
 
 SWEEP_OVERHEAD_REQUESTS = 4
 """The empty last page, the catch-up, its empty page and the closing count."""
@@ -44,10 +48,34 @@ class FoundCase:
     customers: Sequence[Mapping[str, Any]] = field(repr=False)
     meta: Mapping[str, str | None] = field(repr=False)
     notes: str | None = field(repr=False)
+    ref: str | None = field(default=None, repr=False)
 
 
 FoundCases = Mapping[str, Sequence[FoundCase]]
 """By canonical reference; a reference that isn't a key is in no case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Cases of the account that were asked for."""
+
+    by_ref: dict[str, list[FoundCase]] = field(default_factory=dict)
+    """By canonical reference."""
+    by_id: dict[str, list[FoundCase]] = field(default_factory=dict)
+    """By id in lower case."""
+
+    def with_ref(self, ref: str) -> Sequence[FoundCase]:
+        """The cases with this reference."""
+        return self.by_ref.get(canonical(ref), ())
+
+    def with_id(self, case_id: str) -> FoundCase | None:
+        """The case with this id; a file may have its letters in the other case."""
+        alike = self.by_id.get(case_id.casefold(), ())
+        exact = [case for case in alike if case.id == case_id]
+        return exact[0] if exact else alike[0] if len(alike) == 1 else None
+
+    def __or__(self, other: "Found") -> "Found":
+        return Found(self.by_ref | other.by_ref, self.by_id | other.by_id)
 
 
 async def find_cases(
@@ -64,38 +92,94 @@ async def find_cases(
     """
     if not refs:
         return {}
+    with _folder(workspace) as folder:
+        found = (await _find(refs, folder, progress)).by_ref
+        wanted = [case for ref in with_people for case in found.get(canonical(ref), ())]
+        whole = await _with_people(wanted, folder)
+        return {ref: [whole.get(case.id, case) for case in cases] for ref, cases in found.items()}
+
+
+async def current_cases(
+    ids: Collection[str], refs: Collection[str], workspace: Path, progress: Progress
+) -> Found:
+    """The cases with one of these ids or references, as they are now.
+
+    An id that isn't in the answer is in no case. Raises as `find_cases`.
+    """
+    with _folder(workspace) as folder:
+        sweep_requests = await _sweep_requests() if len(ids) > SWEEP_OVERHEAD_REQUESTS else inf
+        if len(ids) + len(refs) < sweep_requests:
+            found = await _find(refs, folder, progress) if refs else Found()
+            return found | await _by_id(ids, folder, progress)
+        found = await _sweep(refs, ids, folder, progress)
+        # what a list doesn't show may be there all the same; an id can be asked for
+        missing = [case_id for case_id in ids if found.with_id(case_id) is None]
+        return found | await _by_id(missing, folder, progress)
+
+
+async def changed_cases(
+    ids: Collection[str], since: datetime, workspace: Path, progress: Progress
+) -> Found:
+    """Those of the cases with these ids that can be read cheaply after a change of them all.
+
+    One sweep over all cases changed since then, or a look-up of each, whichever takes fewer
+    requests. A case that isn't in the answer is only not known to be changed.
+    """
+    with _folder(workspace) as folder:
+        filters = CaseFilters(updated_after=since.strftime(WIRE_TIME))
+        if len(ids) > SWEEP_OVERHEAD_REQUESTS:
+            count = await count_cases(filters)
+            if count is not None and -(-count // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS < len(ids):
+                listing = await list_cases(folder, filters, progress)
+                return _matching(listing.parts, (), ids, sorted(listing.gone))
+        return await _by_id(ids, folder, progress)
+
+
+async def with_people(cases: Sequence[FoundCase], workspace: Path) -> dict[str, FoundCase]:
+    """`cases` by id; those that a list shows without customers are asked for by their id."""
+    with _folder(workspace) as folder:
+        return {case.id: case for case in cases} | await _with_people(cases, folder)
+
+
+@contextlib.contextmanager
+def _folder(workspace: Path) -> Iterator[Path]:
+    """A folder for what is read, gone at the end."""
     folder = private_folder(workspace / uuid4().hex[:8])
     try:
-        found = await _find(refs, folder, progress)
-        return await _with_people(found, with_people, folder)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _find(
-    refs: Collection[str], folder: Path, progress: Progress
-) -> dict[str, list[FoundCase]]:
+async def _find(refs: Collection[str], folder: Path, progress: Progress) -> Found:
     with_letters = any(ref.swapcase() != ref for ref in refs)
     total, is_filter_proven = await probe_ref_filter(with_letters)
     if total == 0:
-        return {}
+        return Found()
     sweep_requests = -(-(total or 0) // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS
     # of double spaces and letters of another width a filter may think otherwise than `canonical`
     are_plain = all(canonical(ref) == ref.casefold() for ref in refs)
     found = None
     if total is not None and is_filter_proven and are_plain and len(refs) < sweep_requests:
         found = await _look_up(refs, folder, progress)
-    if found is None:
-        found = await _sweep(refs, folder, progress, is_filter_proven)
-    return found
+    return found or await _sweep(refs, (), folder, progress, is_filter_proven)
+
+
+async def _sweep_requests() -> float:
+    total = await count_cases()
+    return inf if total is None else -(-total // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS
 
 
 async def _sweep(
-    refs: Collection[str], folder: Path, progress: Progress, is_filter_proven: bool
-) -> dict[str, list[FoundCase]]:
+    refs: Collection[str],
+    ids: Collection[str],
+    folder: Path,
+    progress: Progress,
+    is_filter_proven: bool = False,
+) -> Found:
     listing = await list_cases(folder, NO_FILTERS, progress)
-    found = _matching(listing.parts, refs, sorted(listing.gone))
-    absent = [ref for ref in refs if canonical(ref) not in found]
+    found = _matching(listing.parts, refs, ids, sorted(listing.gone))
+    absent = [ref for ref in refs if canonical(ref) not in found.by_ref]
     if listing.verification is not Verification.UNCONVERGED or not absent:
         return found
     rest = await _look_up(absent, folder, progress) if is_filter_proven else None
@@ -107,18 +191,27 @@ async def _sweep(
     return found | rest
 
 
-async def _with_people(
-    found: dict[str, list[FoundCase]], with_people: Collection[str], folder: Path
-) -> FoundCases:
+async def _by_id(ids: Collection[str], folder: Path, progress: Progress) -> Found:
+    """Each case by its own request; what no id can look like isn't asked for."""
+    wanted, parts = sorted(filter(is_id, ids)), []
+    if wanted:
+        progress.begin("Cases looked up")
+    for start in range(0, len(wanted), LOOK_UPS_PER_TASK):
+        parts.append(folder / f"by-id-{start}.arrow")
+        batch = wanted[start : start + LOOK_UPS_PER_TASK]
+        await get_cases(batch, parts[-1])
+        await progress.add(len(batch), len(wanted))
+    return _matching(parts, (), wanted) if parts else Found()
+
+
+async def _with_people(cases: Iterable[FoundCase], folder: Path) -> dict[str, FoundCase]:
     """A list may leave a case's customers out: one that shows none is asked for by its id."""
-    wanted = [found.get(canonical(ref), ()) for ref in with_people]
-    ids = [case.id for cases in wanted for case in cases if not case.customers]
+    ids = [case.id for case in cases if not case.customers]
     if not ids:
-        return found
+        return {}
     part = folder / "people.arrow"
     await get_cases(ids, part)
-    whole = {row["id"]: _found(row) for table in merged([part]) for row in table.to_pylist()}
-    return {ref: [whole.get(case.id, case) for case in cases] for ref, cases in found.items()}
+    return {row["id"]: _found(row) for table in merged([part]) for row in table.to_pylist()}
 
 
 @read_task(name="probe-ref-filter")
@@ -165,9 +258,7 @@ async def look_up_refs(refs: Sequence[str], part: Path) -> bool:
     return True
 
 
-async def _look_up(
-    refs: Collection[str], folder: Path, progress: Progress
-) -> dict[str, list[FoundCase]] | None:
+async def _look_up(refs: Collection[str], folder: Path, progress: Progress) -> Found | None:
     """None where the filter can't be used for it."""
     progress.begin("References looked up")
     wanted, parts = sorted(refs), []
@@ -179,22 +270,29 @@ async def _look_up(
 
 
 def _matching(
-    parts: Sequence[Path], refs: Collection[str], without: Sequence[str] = ()
-) -> dict[str, list[FoundCase]]:
-    wanted = {canonical(ref) for ref in refs}
-    found: dict[str, list[FoundCase]] = {}
+    parts: Sequence[Path],
+    refs: Collection[str],
+    ids: Collection[str] = (),
+    without: Sequence[str] = (),
+) -> Found:
+    wanted_refs = {canonical(ref) for ref in refs}
+    wanted_ids = {case_id.casefold() for case_id in ids}
+    found = Found()
     for table in merged(parts, without):
-        for index, key in _wanted_rows(table["ref"], wanted):
-            found.setdefault(key, []).append(_found(table.slice(index, 1).to_pylist()[0]))
+        columns = table["id"].to_pylist(), table["ref"].to_pylist()
+        for index, (case_id, ref) in enumerate(zip(*columns, strict=True)):
+            key = canonical(ref) if ref and wanted_refs else ""
+            has_ref, has_id = key in wanted_refs, case_id.casefold() in wanted_ids
+            if not has_ref and not has_id:
+                continue
+            case = _found(table.slice(index, 1).to_pylist()[0])
+            if has_id:
+                found.by_id.setdefault(case_id.casefold(), []).append(case)
+            if has_ref:
+                found.by_ref.setdefault(key, []).append(case)
     return found
-
-
-def _wanted_rows(refs: pa.ChunkedArray, wanted: Collection[str]) -> Iterator[tuple[int, str]]:
-    for index, ref in enumerate(refs.to_pylist()):
-        if ref is not None and (key := canonical(ref)) in wanted:
-            yield index, key
 
 
 def _found(row: Mapping[str, Any]) -> FoundCase:
     meta = {entry["field_id"]: entry["value"] for entry in row["meta"] or ()}
-    return FoundCase(row["id"], row["customers"] or (), meta, row["notes"])
+    return FoundCase(row["id"], row["customers"] or (), meta, row["notes"], row["ref"])

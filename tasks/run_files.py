@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from schemas.columns import BOOKKEEPING, REJECTED_BECAUSE, REJECTED_ROW, normalised
 from schemas.issues import Issue
-from schemas.outcomes import Outcome, RowOutcome, outcome_table
+from schemas.outcomes import OUTCOMES, Outcome, RowOutcome, outcome_table
 from schemas.source_files import Sheet
 from schemas.workbooks import rejects_file
 from tasks.files import private_folder, write_atomically
@@ -52,6 +52,7 @@ def write_run_files(
     outcomes: Sequence[RowOutcome],
     sheet: Sheet,
     issues: Mapping[int, Sequence[Issue]],
+    schema: pa.Schema = OUTCOMES,
 ) -> RunFiles:
     """Write `outcomes.parquet` and, if there are any, the rejected rows into `folder`.
 
@@ -62,13 +63,14 @@ def write_run_files(
         outcomes: one for each row of the sheet.
         sheet: the rows as they were read.
         issues: what is wrong with rejected rows, to mark their cells.
+        schema: of the outcomes.
 
     Raises:
         OSError: the disk refuses.
     """
     private_folder(folder)
     sink = pa.BufferOutputStream()
-    pq.write_table(outcome_table(outcomes, sheet.rows), sink, compression="zstd")
+    pq.write_table(outcome_table(outcomes, sheet.rows, schema), sink, compression="zstd")
     write_atomically(folder / "outcomes.parquet", sink.getvalue().to_pybytes())
     rejected = [outcome for outcome in outcomes if outcome.outcome is Outcome.REJECTED]
     path = None

@@ -357,8 +357,12 @@ class WillSuiteClient:
             return answer
 
 
+def is_id(value: str) -> bool:
+    """Whether an id can't lead elsewhere in a path: ids are opaque, but never hold / or . ."""
+    return _ID.fullmatch(value) is not None
+
+
 def _checked_id(value: str) -> str:
-    """An id that can't lead elsewhere in a path: ids are opaque, but never hold / or . ."""
-    if not _ID.fullmatch(value):
+    if not is_id(value):
         raise ContractError("An id has characters that no WillSuite id has; nothing was sent.")
     return value

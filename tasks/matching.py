@@ -1,0 +1,73 @@
+"""Which case of the account each row of an update means.
+
+Belongs here: from ids and references to cases, and the outcome of rows that name none, or one
+that another row names too. Does not: asking the account (`tasks/existing.py`), or what is changed
+in a case (`tasks/changes.py`).
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from schemas.outcomes import Outcome
+from schemas.texts import canonical
+from tasks.changes import ChangeEntry, difference
+from tasks.existing import Found, FoundCase
+
+
+def match(entries: Sequence[ChangeEntry], found: Found) -> list[ChangeEntry]:
+    """Show each entry its case; those that have none, or not for themselves, get their outcome.
+
+    Returns:
+        The entries that have a case.
+    """
+    matched = [entry for entry in entries if _match(entry, found)]
+    same_case: defaultdict[str, list[ChangeEntry]] = defaultdict(list)
+    for entry in matched:
+        same_case[entry.case_id or ""].append(entry)
+    for same in same_case.values():
+        for entry in same if len(same) > 1 else ():
+            other = next(each for each in same if each is not entry)
+            entry.end(Outcome.REJECTED, "case_repeated", other=other.wanted.row)
+    return [entry for entry in matched if len(same_case[entry.case_id or ""]) == 1]
+
+
+def _match(entry: ChangeEntry, found: Found) -> bool:
+    """Show the entry its case; False where it has none, and then it has its outcome."""
+    wanted = entry.wanted
+    if wanted.case_id is not None:
+        case = found.with_id(wanted.case_id)
+        if case is None:
+            entry.end(Outcome.REJECTED, "not_found")
+        elif not _agrees(entry, case):
+            entry.end(Outcome.CONFLICT, "id_and_ref_differ", case_id=case.id)
+        else:
+            entry.see(case)
+            return True
+        return False
+    cases = found.with_ref(wanted.ref or "")
+    if len(cases) > 1:
+        entry.end(Outcome.CONFLICT, "ref_twice", ids=", ".join(case.id for case in cases))
+    elif cases:
+        entry.see(cases[0])
+        return True
+    else:
+        _end_without_case(entry, found)
+    return False
+
+
+def _agrees(entry: ChangeEntry, case: FoundCase) -> bool:
+    """Whether the row's reference, if it has one, is the case's, or was before it was changed."""
+    given = entry.wanted.ref
+    known = [canonical(case.ref or ""), canonical(entry.wanted.new_ref or "")]
+    return given is None or canonical(given) == known[0] or known[0] == known[1] != ""
+
+
+def _end_without_case(entry: ChangeEntry, found: Found) -> None:
+    """No case has the row's reference; perhaps an earlier run of the file has changed it."""
+    renamed = found.with_ref(entry.wanted.new_ref or "")
+    if len(renamed) != 1:
+        entry.end(Outcome.REJECTED, "not_found")
+    elif difference(entry.wanted, renamed[0]):
+        entry.end(Outcome.CONFLICT, "ref_unclear", case_id=renamed[0].id)
+    else:
+        entry.end(Outcome.UNCHANGED, "renamed_already", case_id=renamed[0].id)
