@@ -21,14 +21,14 @@ from flows.writing import (
     check_choices,
     ending,
     log_what_was_read,
-    meta_fields,
+    plan_with_meta,
     show,
 )
 from schemas.columns import normalised
 from schemas.import_file import is_import_column
-from schemas.import_plan import ImportPlan, plan_import
+from schemas.import_plan import plan_import
 from schemas.outcomes import Outcome
-from schemas.source_files import Sheet, read_sheet
+from schemas.source_files import read_sheet
 from tasks.account_lock import account_lock
 from tasks.connection import connected
 from tasks.importing import create_absent, look_for
@@ -86,7 +86,8 @@ async def import_cases(
                     read_sheet, source, is_known=_known_with(identity), encoding=encoding
                 )
                 log_what_was_read(sheet)
-                plan = await _plan(sheet, extra, identity)
+                make = partial(plan_import, sheet, extra=extra, derive_ref_from=identity)
+                plan = await plan_with_meta(make)
                 entries = [new_case_entry(case) for case in plan.cases]
                 ledger = Ledger(entries, plan.issues, plan.refs)
                 run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run)
@@ -102,15 +103,6 @@ async def import_cases(
 
 def _known_with(identity: Sequence[str]) -> Callable[[str], bool]:
     return lambda header: is_import_column(header) or normalised(header) in identity
-
-
-async def _plan(sheet: Sheet, extra: str, identity: Sequence[str]) -> ImportPlan:
-    """The plan; the account's CRM fields are asked for only where some row may need them."""
-    make = partial(plan_import, sheet, extra=extra, derive_ref_from=identity)
-    plan = await asyncio.to_thread(make)
-    if plan.cases and plan.meta_columns:
-        plan = await asyncio.to_thread(make, crm_fields=await meta_fields())
-    return plan
 
 
 async def _work(

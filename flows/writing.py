@@ -4,10 +4,11 @@ Belongs here: from the outcomes of a run to its files, its state and its artifac
 one flow does (its own module), or how an expected error ends a run (`flows/endings.py`).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Protocol, TypedDict, TypeVar
 
 import pyarrow as pa
 from prefect.logging import get_run_logger
@@ -140,11 +141,31 @@ def log_what_was_read(sheet: Sheet) -> None:
     get_run_logger().info("Read %s rows (%s).", f"{len(sheet.rows):,}", sheet.description)
 
 
-async def meta_fields() -> list[MetaField]:
-    """The account's CRM fields, as a file needs them (`GET /crm-fields`)."""
-    return [
-        MetaField(field.id, field.field_label, field.options) for field in await get_crm_fields()
-    ]
+class _Plan(Protocol):
+    @property
+    def issues(self) -> Mapping[int, Sequence[Issue]]: ...
+    @property
+    def rows(self) -> Sequence[int]: ...
+    @property
+    def meta_columns(self) -> Sequence[str]: ...
+
+
+AnyPlan = TypeVar("AnyPlan", bound=_Plan)
+
+
+async def plan_with_meta(make: Callable[..., AnyPlan]) -> AnyPlan:
+    """The plan that `make` makes of a file, with `crm_fields` where it needs them.
+
+    The account's CRM fields (`GET /crm-fields`) are asked for only where some row may need them.
+    """
+    plan = await asyncio.to_thread(make)
+    if plan.meta_columns and len(plan.issues) < len(plan.rows):
+        fields = [
+            MetaField(field.id, field.field_label, field.options)
+            for field in await get_crm_fields()
+        ]
+        plan = await asyncio.to_thread(make, crm_fields=fields)
+    return plan
 
 
 def ending(summary: RunSummary, stopped_by: str | None, on_reject: str, verb: str) -> State:

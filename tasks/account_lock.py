@@ -35,10 +35,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
 from tasks.files import private_folder, sync_folder
+from tasks.job_records import JobRecords
 from tasks.policy import RunError
 from willsuite import Settings
 
-WRITING_FLOWS = ("import-cases",)
+WRITING_FLOWS = ("import-cases", "update-cases", "bulk-update-cases")
 CONCURRENCY_LIMIT = "willsuite-writes"
 LEASE_SECONDS = 60.0
 """A killed run keeps its slot of the limit until its lease ends."""
@@ -49,8 +50,10 @@ SLOT_WAIT_SECONDS = 90.0
 class AccountLock:
     """The held lock of one account."""
 
-    def __init__(self, settled: Path) -> None:
+    def __init__(self, settled: Path, jobs: JobRecords) -> None:
         self._settled = settled
+        self.jobs = jobs
+        """The account's bulk requests that may be under way."""
 
     @property
     def is_settled(self) -> bool:
@@ -99,7 +102,7 @@ async def account_lock(settings: Settings) -> AsyncIterator[AccountLock]:
     try:
         async with AsyncExitStack() as stack:
             await _take_slot(stack)
-            held = AccountLock(folder / f"{name}.settled")
+            held = AccountLock(folder / f"{name}.settled", JobRecords(folder / f"{name}.jobs"))
             if is_first_here and not await _is_a_doubtful_run_known():
                 held.settle()
             yield held

@@ -1,15 +1,30 @@
 """The tasks around `PATCH /cases-bulk-update` and `GET /api-jobs/{apiJobID}`.
 
-Belongs here: handing in a batch, and reading the state of its job, one call each.
-Does not: deciding what is sent, waiting, or proving what a job did.
+Belongs here: handing in a batch, reading the state of its job, and waiting for its end.
+Does not: deciding what is sent, or proving what a job did (`tasks/bulk_updating.py`).
 """
 
+import asyncio
+import random
+import re
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
+
+from prefect.logging import get_run_logger
 
 from tasks.connection import connected
 from tasks.policy import read_task, write_task
-from willsuite import ApiJob, WriteResult, bulk_update
+from tasks.progress import LiveTable
+from willsuite import ApiJob, Settings, WillSuiteClient, WriteResult, bulk_update
+from willsuite.errors import ContractError, RejectedError, TransientError
+
+FIRST_POLL_SHARE = 0.1
+"""The first question comes after this share of the usual time: small batches are soon done."""
+JITTER = 0.1
+"""Polls of several jobs, and of several runs, drift apart by this share."""
 
 
 @write_task(name="submit-bulk-update")
@@ -48,3 +63,150 @@ async def get_api_job(job_id: str) -> ApiJob:
     """
     async with connected() as client:
         return await client.get_api_job(job_id)
+
+
+class JobEnd(StrEnum):
+    """How waiting for a job ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """Or any other word than completed, with an end time."""
+    STUCK = "stuck"
+    """It had not ended by the deadline."""
+    MISSING = "missing"
+    """WillSuite doesn't show it (404, or refused), not even after a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobWait:
+    """What waiting for a job brought."""
+
+    end: JobEnd
+    seconds: float
+    """From its submission until its end was seen."""
+    job: ApiJob | None = None
+    """As it was last seen; None where it never was."""
+
+
+class JobBoard:
+    """All jobs that a run waits for, for people: lines in the log, and one table."""
+
+    def __init__(self, key: str, base_url: str) -> None:
+        self._table = LiveTable(key, "Jobs of this run")
+        self._base_url = base_url
+        self._lines: dict[str, str] = {}
+        self._logger = get_run_logger()
+
+    async def show(self, job_id: str, status: str, job: ApiJob | None, seconds: float) -> None:
+        """The job is in this state, so long after its submission."""
+        changed, total = (
+            "?" if number is None else f"{number:,}"
+            for number in (job and job.effected_records, job and job.total_records)
+        )
+        elapsed = f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+        self._logger.info(
+            "Job %s: %s, %s of %s changed, %s", job_id, status, changed, total, elapsed
+        )
+        link = f"[{job_id}]({self._base_url}/api-jobs/{job_id})"
+        self._lines[job_id] = f"| {link} | {status} | {changed} | {total} | {elapsed} |"
+        head = "| job | status | changed | of | elapsed |\n| --- | --- | ---: | ---: | ---: |"
+        await self._table.show("\n".join([head, *self._lines.values()]))
+
+
+@dataclass(frozen=True, slots=True)
+class JobPace:
+    """How often a job is asked about, and for how long."""
+
+    poll_seconds: float
+    timeout_seconds: float
+    """From its submission; after it a job counts as stuck."""
+    patience_seconds: float
+    """So long a job may be invisible: it may not be there yet."""
+
+
+def job_pace(
+    settings: Settings, poll_seconds: float | None = None, timeout_seconds: float | None = None
+) -> JobPace:
+    """The pace of the settings, unless a run has its own."""
+    poll = poll_seconds or settings.job_poll_seconds
+    return JobPace(
+        poll, timeout_seconds or settings.job_timeout_seconds, settings.settle_seconds + 2 * poll
+    )
+
+
+# no retries: it goes on by itself through everything that may pass
+@write_task(name="wait-for-api-job", task_run_name="wait for job {job_id}")
+async def wait_for_api_job(
+    job_id: str,
+    pace: JobPace | None = None,
+    age_seconds: float = 0.0,
+    board: JobBoard | None = None,
+) -> JobWait:
+    """Ask about a job until it has ended, or can't be waited for any longer.
+
+    The first time soon, then every `poll_seconds`; a word that isn't documented counts as running
+    until there is an end time. Network failures and server errors are waited through.
+    Source: vendor page "API Jobs" (facts.md 4).
+
+    Args:
+        job_id: as `submit_bulk_update` gave it.
+        pace: without it that of the settings.
+        age_seconds: how long ago the job was submitted; an older one is asked about at once.
+        board: shows each answer; without it only the log of failures does.
+
+    Raises:
+        WillSuiteError: credentials or configuration.
+    """
+    async with connected() as client:
+        waiting = _Waiting(job_id, pace or job_pace(client.settings), board, age_seconds)
+        return await waiting.until_it_ends(client)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    job_id: str
+    pace: JobPace
+    board: JobBoard | None
+    age_seconds: float
+    started_at: float = field(default_factory=time.monotonic)
+    last_seen_seconds: float = 0.0
+    job: ApiJob | None = None
+
+    async def until_it_ends(self, client: WillSuiteClient) -> JobWait:
+        delay = 0.0 if self.age_seconds else self.pace.poll_seconds * FIRST_POLL_SHARE
+        while True:
+            await asyncio.sleep(delay)
+            end = await self._ask(client)
+            if end is None and self.seconds >= self.pace.timeout_seconds:
+                end = JobEnd.STUCK
+            if end is not None:
+                return JobWait(end, self.seconds, self.job)
+            jittered = self.pace.poll_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+            delay = min(jittered, max(self.pace.timeout_seconds - self.seconds, 0.0))
+
+    @property
+    def seconds(self) -> float:
+        """Since the job was submitted."""
+        return self.age_seconds + time.monotonic() - self.started_at
+
+    async def _ask(self, client: WillSuiteClient) -> JobEnd | None:
+        """Its end, or None while it may still run."""
+        try:
+            self.job = await client.get_api_job(self.job_id)
+        except RejectedError:
+            await self._show("not shown by WillSuite")
+            invisible_seconds = self.seconds - self.last_seen_seconds
+            return JobEnd.MISSING if invisible_seconds > self.pace.patience_seconds else None
+        except (TransientError, ContractError):
+            await self._show("can't be read now")
+            return None
+        self.last_seen_seconds = self.seconds
+        status = self.job.status or "no status"
+        await self._show(status if re.fullmatch(r"[a-z _-]{1,30}", status) else "another word")
+        if not self.job.is_finished:
+            return None
+        return JobEnd.COMPLETED if self.job.status == "completed" else JobEnd.FAILED
+
+    async def _show(self, status: str) -> None:
+        if self.board is not None:
+            await self.board.show(self.job_id, status, self.job, self.seconds)

@@ -41,6 +41,8 @@ SENTENCES = {
         "same file again later."
     ),
     "skipped": "WillSuite's job {job_id} ended, and the case is unchanged. {said}",
+    "not_read_back": "WillSuite's job ended as completed; the case was not read back.",
+    "not_believed": f"It isn't known whether the change was carried out. {AGAIN}",
     "gone": "The case is not there any more.",
     "renamed_already": "The case has its new reference already.",
     "same_names": (
@@ -120,6 +122,8 @@ class ChangeEntry(Entry):
     """As it was last read."""
     to_do: Difference = field(default_factory=Difference, repr=False)
     """What is left to be changed in it."""
+    taken_count: int = 0
+    """In how many batches it was that WillSuite may have taken."""
     before: str | None = field(default=None, repr=False)
     after: str | None = field(default=None, repr=False)
 
@@ -127,6 +131,11 @@ class ChangeEntry(Entry):
         """`case` is what the account has now."""
         self.case, self.case_id = case, case.id
         self.to_do = difference(self.wanted, case)
+
+    def reopen(self) -> None:
+        """As if nothing had been asked about it."""
+        self.end(Outcome.NOT_ATTEMPTED, "stopped")
+        self.case_id, self.case, self.to_do = None, None, Difference()
 
     def plan(self) -> None:
         """What is to be done now is what the outcome shows as before and after."""

@@ -27,7 +27,7 @@ from schemas.texts import canonical
 from tasks.cases import case_columns, count_cases, get_cases, together
 from tasks.connection import connected
 from tasks.files import private_folder
-from tasks.listing import WIRE_TIME, list_cases
+from tasks.listing import WIRE_TIME, list_cases, list_once
 from tasks.policy import RunError, read_task
 from tasks.progress import Progress, add_progress
 from tasks.spool import merged, write_part
@@ -73,6 +73,16 @@ class Found:
         alike = self.by_id.get(case_id.casefold(), ())
         exact = [case for case in alike if case.id == case_id]
         return exact[0] if exact else alike[0] if len(alike) == 1 else None
+
+    def add(self, case: FoundCase, *, has_ref: bool, has_id: bool) -> None:
+        """Let it be found by that of its reference and id which was asked for.
+
+        By another one it might be found alone, where the account has several.
+        """
+        if has_id:
+            self.by_id.setdefault(case.id.casefold(), []).append(case)
+        if has_ref:
+            self.by_ref.setdefault(canonical(case.ref or ""), []).append(case)
 
     def __or__(self, other: "Found") -> "Found":
         return Found(self.by_ref | other.by_ref, self.by_id | other.by_id)
@@ -130,8 +140,7 @@ async def changed_cases(
         if len(ids) > SWEEP_OVERHEAD_REQUESTS:
             count = await count_cases(filters)
             if count is not None and -(-count // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS < len(ids):
-                listing = await list_cases(folder, filters, progress)
-                return _matching(listing.parts, (), ids, sorted(listing.gone))
+                return _matching(await list_once(folder, filters, progress), (), ids)
         return await _by_id(ids, folder, progress)
 
 
@@ -283,13 +292,9 @@ def _matching(
         for index, (case_id, ref) in enumerate(zip(*columns, strict=True)):
             key = canonical(ref) if ref and wanted_refs else ""
             has_ref, has_id = key in wanted_refs, case_id.casefold() in wanted_ids
-            if not has_ref and not has_id:
-                continue
-            case = _found(table.slice(index, 1).to_pylist()[0])
-            if has_id:
-                found.by_id.setdefault(case_id.casefold(), []).append(case)
-            if has_ref:
-                found.by_ref.setdefault(key, []).append(case)
+            if has_ref or has_id:
+                case = _found(table.slice(index, 1).to_pylist()[0])
+                found.add(case, has_ref=has_ref, has_id=has_id)
     return found
 
 

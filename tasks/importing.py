@@ -9,7 +9,6 @@ carried out, or may be later still; so it is never repeated at once, but looked 
 in which the server has surely finished or given up.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,8 +71,8 @@ async def create_absent(
         settle_seconds = client.settings.settle_seconds
         if absent and not lock.is_settled:
             # a run that was killed may have sent what the server is still working on
-            await _wait(
-                settle_seconds, progress, "It isn't known that the last run here ended cleanly"
+            await progress.wait(
+                settle_seconds, "It isn't known that the last run here ended cleanly"
             )
             absent = await look_for(absent, workspace, progress)
         if not absent:
@@ -104,19 +103,10 @@ async def _send_in_rounds(
             return
         if sender.uncertain_since is not None:
             rest = sender.uncertain_since + settle_seconds - time.monotonic()
-            await _wait(rest, progress, f"{len(pending):,} case(s) may or may not be created")
+            await progress.wait(rest, f"{len(pending):,} case(s) may or may not be created")
         absent = await _resolve(pending, workspace, progress)
         if not absent or sender.stopped_by is not None:
             return
-
-
-async def _wait(seconds: float, progress: Progress, why: str) -> None:
-    if seconds > 0:
-        progress.say(
-            f"{why}; waiting {seconds:.0f} s, until WillSuite has surely finished with what was "
-            "sent, before looking."
-        )
-        await asyncio.sleep(seconds)
 
 
 async def _resolve(
@@ -153,7 +143,7 @@ async def _audit(
     )
     if doubtful:
         # a list may lag behind what is there, and people behind their case
-        await _wait(settle_seconds, progress, f"{len(doubtful):,} new case(s) aren't whole yet")
+        await progress.wait(settle_seconds, f"{len(doubtful):,} new case(s) aren't whole yet")
         doubtful = await _confirm_created(doubtful, workspace, progress)
     for entry in doubtful:
         if entry.outcome is Outcome.CREATED:

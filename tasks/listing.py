@@ -136,6 +136,20 @@ async def list_cases(folder: Path, filters: CaseFilters, progress: Progress) -> 
     return listing
 
 
+async def list_once(folder: Path, filters: CaseFilters, progress: Progress) -> list[Path]:
+    """One pass over the matching cases; returns the part files.
+
+    Unverified: a case that it shows is there, one that it doesn't show may be there too.
+
+    Raises:
+        WillSuiteError: a page could not be had.
+    """
+    progress.begin("Cases listed")
+    listing = Listing(filters, folder)
+    await _walk(listing, MAX_PER_PAGE, filters)
+    return listing.parts
+
+
 async def _sweep(listing: Listing, page_size: int, first: PagesSeen | None = None) -> IdHashes:
     """Walk over all pages once; returns the hashes of ids not known before."""
     batches = await _walk(listing, page_size, listing.filters, first)

@@ -1,17 +1,19 @@
 """Which case of the account each row of an update means.
 
 Belongs here: from ids and references to cases, and the outcome of rows that name none, or one
-that another row names too. Does not: asking the account (`tasks/existing.py`), or what is changed
-in a case (`tasks/changes.py`).
+that another row names too. Does not: how cases are found (`tasks/existing.py`), or what is
+changed in one (`tasks/changes.py`).
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 from schemas.outcomes import Outcome
 from schemas.texts import canonical
-from tasks.changes import ChangeEntry, difference
-from tasks.existing import Found, FoundCase
+from tasks.changes import ChangeEntry, difference, end_unchanged
+from tasks.existing import Found, FoundCase, current_cases
+from tasks.progress import Progress
 
 
 def match(entries: Sequence[ChangeEntry], found: Found) -> list[ChangeEntry]:
@@ -71,3 +73,38 @@ def _end_without_case(entry: ChangeEntry, found: Found) -> None:
         entry.end(Outcome.CONFLICT, "ref_unclear", case_id=renamed[0].id)
     else:
         entry.end(Outcome.UNCHANGED, "renamed_already", case_id=renamed[0].id)
+
+
+def end_unchanged_by(exported: Found, entries: Sequence[ChangeEntry]) -> list[ChangeEntry]:
+    """Give entries their outcome whose cases had the values when they were exported.
+
+    Returns:
+        The others, of which the account itself has to be asked.
+    """
+    unchanged = [entry for entry in match(entries, exported) if not entry.to_do]
+    for entry in unchanged:
+        entry.end(Outcome.UNCHANGED)
+    rest = [entry for entry in entries if entry.outcome is not Outcome.UNCHANGED]
+    for entry in rest:
+        entry.reopen()
+    return rest
+
+
+async def look_at(
+    entries: Sequence[ChangeEntry], workspace: Path, progress: Progress
+) -> list[ChangeEntry]:
+    """Read the entries' cases, and give those their outcome that aren't to be changed.
+
+    Returns:
+        The others, each with its case and what is to be done.
+
+    Raises:
+        WillSuiteError, RunError: it can't be told.
+    """
+    if not entries:
+        return []
+    ids = [entry.wanted.case_id for entry in entries if entry.wanted.case_id]
+    refs = [entry.wanted.ref for entry in entries if entry.wanted.ref and not entry.wanted.case_id]
+    new_refs = [entry.wanted.new_ref for entry in entries if entry.wanted.new_ref]
+    found = await current_cases(ids, [*refs, *new_refs], workspace, progress)
+    return end_unchanged(match(entries, found))

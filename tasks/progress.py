@@ -4,6 +4,7 @@ It carries counts only. Showing progress never fails a run: where the artifact c
 the log says so once and the run goes on.
 """
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,16 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
+from prefect import runtime
 from prefect.artifacts import (
     acreate_markdown_artifact,
     acreate_progress_artifact,
     aupdate_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
+from prefect.utilities.urls import url_for
 
 LOG_EVERY_SECONDS = 10.0
 UPDATE_EVERY_SECONDS = 1.0
@@ -46,6 +51,15 @@ class Progress:
     def say(self, message: str) -> None:
         """A line in the run's log, at once."""
         self._logger.info("%s", message)
+
+    async def wait(self, seconds: float, why: str) -> None:
+        """Let the server finish; `why` begins the sentence that says so."""
+        if seconds > 0:
+            self.say(
+                f"{why}; waiting {seconds:.0f} s, until WillSuite has surely finished with what "
+                "was sent, before looking."
+            )
+            await asyncio.sleep(seconds)
 
     def begin(self, what: str) -> None:
         """Count from zero; `what` is counted ("Cases listed")."""
@@ -84,6 +98,36 @@ class Progress:
         except Exception as error:  # noqa: BLE001 - the work matters, its display doesn't
             self._broken = True
             self._logger.warning("Progress can't be shown (%s); going on.", type(error).__name__)
+
+
+class LiveTable:
+    """A markdown artifact of the run that is replaced by its newer versions."""
+
+    def __init__(self, key: str, description: str) -> None:
+        self._key, self._description = key, description
+        self._artifact: UUID | None = None
+        self._broken = False
+
+    async def show(self, markdown: str) -> None:
+        """Show this instead of what is shown so far."""
+        if self._broken:
+            return
+        try:
+            if self._artifact is None:
+                # calls at once make one artifact
+                self._broken = True
+                created: Any = await acreate_markdown_artifact(
+                    key=self._key, description=self._description, markdown=markdown
+                )
+                self._artifact, self._broken = created, False
+                if page := url_for("flow-run", runtime.flow_run.id):
+                    get_run_logger().info("%s: among the artifacts of %s", self._description, page)
+            else:
+                async with get_client() as client:
+                    await client.update_artifact(self._artifact, ArtifactUpdate(data=markdown))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._broken = True
+            get_run_logger().warning("It can't be shown (%s); going on.", type(error).__name__)
 
 
 async def show_result(key: str, description: str, markdown: str) -> None:

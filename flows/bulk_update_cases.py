@@ -1,0 +1,186 @@
+"""The flow that changes notes and CRM values of many cases at once, and proves that it did.
+
+Belongs here: the order of things, and what a person is told. Reading and planning are in
+`schemas/update_file.py`, the protocol in `tasks/bulk_updating.py`.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from prefect import flow
+
+from flows.endings import EXPECTED_ERRORS, failed, run_here
+from flows.writing import (
+    Extra,
+    OnReject,
+    RunSummary,
+    WritingRun,
+    check_choices,
+    ending,
+    log_what_was_read,
+    plan_with_meta,
+    show,
+)
+from schemas.outcomes import CHANGE_OUTCOMES, Outcome
+from schemas.source_files import read_sheet
+from schemas.update_file import BULK_UPDATE, plan_updates
+from tasks.account_lock import account_lock
+from tasks.api_jobs import JobBoard, job_pace
+from tasks.bulk_sending import BulkSender
+from tasks.bulk_updating import update_in_bulk
+from tasks.changes import ChangeEntry, change_entry
+from tasks.connection import connected
+from tasks.exported import exported_cases
+from tasks.ledger import Ledger
+from tasks.matching import end_unchanged_by, look_at
+from tasks.policy import RunError, hide_expected_tracebacks
+from tasks.progress import Progress
+from tasks.run_files import run_folder
+from tasks.stopping import cancelled_by_sigterm
+from willsuite import WillSuiteClient
+from willsuite.client import MAX_BATCH
+
+FLOW = "bulk-update-cases"
+
+
+class BulkUpdateSummary(RunSummary):
+    """What `bulk_update_cases` returns; counts, paths and ids of jobs, no personal data."""
+
+    jobs: list[str]
+    """Ids of the jobs that this run has started."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How the run's file is worked off."""
+
+    dry_run: bool
+    verify: bool
+    compare_to: str
+    exports: str
+    batch_size: int
+    job_poll_seconds: float | None
+    job_timeout_seconds: float | None
+
+    def __post_init__(self) -> None:
+        if self.compare_to not in ("live", "latest"):
+            raise RunError('compare_to must be "live" or "latest".')
+        if not 1 <= self.batch_size <= MAX_BATCH:
+            raise RunError(f"batch_size must be 1 to {MAX_BATCH}.")
+        for name in ("job_poll_seconds", "job_timeout_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and seconds <= 0:
+                raise RunError(f"{name} must be above 0.")
+
+
+@flow(name=FLOW, validate_parameters=False, persist_result=False)
+async def bulk_update_cases(
+    source: str,
+    output: str = "data/runs",
+    dry_run: bool = False,
+    connection: str | None = None,
+    verify: bool = True,
+    compare_to: Literal["live", "latest"] = "live",
+    exports: str = "data/exports",
+    batch_size: int = MAX_BATCH,
+    job_poll_seconds: float | None = None,
+    job_timeout_seconds: float | None = None,
+    extra: Extra = "forbid",
+    encoding: str | None = None,
+    on_reject: OnReject = "complete",
+) -> BulkUpdateSummary:
+    """Change notes and CRM values of the cases of a CSV, Parquet or Excel file, in jobs.
+
+    Rows whose cases have the values already are not sent. Running it again with the same file, or
+    after a crash, is always safe: a job that is under way is waited for, not submitted twice.
+
+    Args:
+        source: The file. Its columns are described in the README.
+        output: Folder for the outcome of every row, and for the rejected rows.
+        dry_run: Change nothing, and say per row what would be changed, before and after.
+        connection: Name of a "WillSuite connection" block; without it the environment is used.
+        verify: Read every changed case back; without it WillSuite's word for a job is believed.
+        compare_to: "live" reads the cases first; "latest" trusts the latest export for the rows
+            that need no change, and reads only the others.
+        exports: Where export-cases has put that export (a folder or a URL).
+        batch_size: Cases in one job, at most 2,500.
+        job_poll_seconds: How often a job is asked about; WillSuite wants 5 to 10 minutes.
+        job_timeout_seconds: How long a job may take before it counts as stuck.
+        extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
+        encoding: Of a CSV file, where it can't be told; for example mac_roman.
+        on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
+
+    Returns:
+        A BulkUpdateSummary. A run that leaves rows failed, unknown or not attempted raises
+        IncompleteRunError, which has it too; one that can't begin raises one of
+        willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
+    """
+    hide_expected_tracebacks()
+    jobs: list[str] = []
+    try:
+        check_choices(extra, on_reject)
+        options = _Options(
+            dry_run, verify, compare_to, str(exports), batch_size, job_poll_seconds,
+            job_timeout_seconds,
+        )  # fmt: skip
+        folder = run_folder(str(output), FLOW)
+        with cancelled_by_sigterm():
+            async with connected(connection) as client:
+                sheet = await asyncio.to_thread(
+                    read_sheet, source, is_known=BULK_UPDATE.has_column, encoding=encoding
+                )
+                log_what_was_read(sheet)
+                plan = await plan_with_meta(partial(plan_updates, sheet, BULK_UPDATE, extra=extra))
+                entries = [change_entry(change, plan.meta_headers) for change in plan.changes]
+                ledger = Ledger(entries, plan.issues, plan.keys)
+                run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run, CHANGE_OUTCOMES)
+                work = partial(_work, client, entries, options, jobs)
+                stopped_by = await run.carry_out(work)
+                files = await asyncio.to_thread(run.write)
+        summary = BulkUpdateSummary(**run.summary(files), jobs=jobs)
+        await show(FLOW, "Bulk update", summary, plan.issues)
+    except EXPECTED_ERRORS as error:
+        return failed(error)  # type: ignore[return-value]
+    return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]
+
+
+async def _work(
+    client: WillSuiteClient,
+    entries: Sequence[ChangeEntry],
+    options: _Options,
+    jobs: list[str],
+    workspace: Path,
+    progress: Progress,
+) -> str | None:
+    if options.compare_to == "latest":
+        wanted = [entry.wanted for entry in entries]
+        ids = [change.case_id for change in wanted if change.case_id]
+        refs = [change.ref for change in wanted if change.ref]
+        exported = await exported_cases(options.exports, ids, refs)
+        entries = end_unchanged_by(exported, entries)
+    if options.dry_run:
+        for entry in await look_at(entries, workspace, progress):
+            entry.end(Outcome.PLANNED)
+        return None
+    async with account_lock(client.settings) as lock:
+        board = JobBoard(f"{FLOW}-jobs", client.settings.base_url)
+        pace = job_pace(client.settings, options.job_poll_seconds, options.job_timeout_seconds)
+        sender = BulkSender(client, lock.jobs, board, pace, options.batch_size)
+        try:
+            await update_in_bulk(entries, sender, lock, workspace, progress, verify=options.verify)
+        finally:
+            jobs += sender.job_ids
+        return sender.stopped_by
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m flows.bulk_update_cases")
+    parser.add_argument("source")
+    parser.add_argument("--plan", action="store_true", help="only say what would happen")
+    given = parser.parse_args()
+    run_here(bulk_update_cases, source=given.source, dry_run=given.plan)
