@@ -66,8 +66,8 @@ async def update_in_bulk(
     if not to_send:
         return
     lock.begin_writing()
+    progress.say(f"{len(to_send):,} of {len(entries):,} rows differ from their cases.")
     while to_send and sender.stopped_by is None:
-        progress.say(f"{len(to_send):,} of {len(entries):,} rows differ from their cases.")
         progress.begin("Changes in jobs that have ended")
         since = datetime.now(UTC) - READ_BACK_OVERLAP
         await sender.send(to_send)
@@ -75,6 +75,8 @@ async def update_in_bulk(
             _believe(sender.batches)
             break
         to_send = await _resolve(sender, since, workspace, progress)
+        if to_send:
+            progress.say(f"{len(to_send):,} change(s) aren't there; handing them in again.")
     lock.settle()
 
 

@@ -6,13 +6,13 @@ be changed in a case. Does not: which case a row means (`tasks/matching.py`), se
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from schemas.outcomes import ChangeOutcome, Outcome, RowOutcome
 from schemas.update_file import WantedChange, same_text
-from tasks.comparison import missing_people
+from tasks.comparison import Sameness, likest, missing_people
 from tasks.existing import FoundCase
 from tasks.ledger import STOPPED, Entry
 
@@ -34,7 +34,7 @@ SENTENCES = {
     ),
     "unread": f"The change was handed in, but the case could not be read back. {AGAIN}",
     "unreachable": f"WillSuite could not be reached. {AGAIN}",
-    "not_applied": f"WillSuite's answer was lost, and the case is unchanged. {AGAIN}",
+    "not_applied": f"WillSuite failed, and the case doesn't show the change. {AGAIN}",
     "job_failed": "WillSuite's job {job_id} failed, and the case is unchanged. {said}",
     "job_stuck": (
         "WillSuite's job {job_id} did not end in time, and the case is unchanged so far. Run the "
@@ -46,8 +46,12 @@ SENTENCES = {
     "gone": "The case is not there any more.",
     "renamed_already": "The case has its new reference already.",
     "same_names": (
-        "A customer of the same name is in the case already, with nothing to tell them apart; add "
-        "the person in WillSuite if it is another one."
+        "A customer of the same name is in the case already, and nothing tells the two apart; if "
+        "it is somebody else, add the person in WillSuite."
+    ),
+    "perhaps_there": (
+        "A customer of the same name and postcode is in the case already, with another birth date; "
+        "correct the date, or add the person in WillSuite."
     ),
     "ref_taken": "Another case has the new reference already: {ids}.",
     "ref_refused": (
@@ -57,6 +61,11 @@ SENTENCES = {
     "ref_unclear": (
         "No case has the old reference and one has the new one, but it differs from the row; if it "
         "is the case, write its reference into ref and run the file again."
+    ),
+    "refused_after": "A part of the row was carried out; then WillSuite refused: {said}",
+    "not_kept": (
+        "WillSuite accepted the change, but the case doesn't show it; look at the case before "
+        "running the file again."
     ),
     "values_lost": (
         "The case was changed, but WillSuite did not keep: {what}. Complete it in WillSuite."
@@ -96,8 +105,13 @@ class Difference:
         return {name: value for name, value in values.items() if value}
 
 
-def difference(wanted: WantedChange, case: FoundCase) -> Difference:
-    """What is left to be changed in `case`."""
+def difference(
+    wanted: WantedChange, case: FoundCase, known_people: Collection[str] | None = None
+) -> Difference:
+    """What is left to be changed in `case`.
+
+    `known_people` are the ids of its customers before any was added, if some may have been.
+    """
     return Difference(
         ref=None if wanted.new_ref is None or wanted.new_ref == case.ref else wanted.new_ref,
         notes=None if same_text(wanted.notes or "", case.notes) else wanted.notes,
@@ -106,7 +120,7 @@ def difference(wanted: WantedChange, case: FoundCase) -> Difference:
             for key, value in wanted.meta.items()
             if not same_text(value, case.meta.get(key))
         },
-        customers=missing_people(wanted.customers, case.customers),
+        customers=missing_people(wanted.customers, case.customers, known_people),
     )
 
 
@@ -122,15 +136,22 @@ class ChangeEntry(Entry):
     """As it was last read."""
     to_do: Difference = field(default_factory=Difference, repr=False)
     """What is left to be changed in it."""
+    known_people: frozenset[str] | None = None
+    """Ids of the customers that the case had before any was added."""
     taken_count: int = 0
     """In how many batches it was that WillSuite may have taken."""
+    has_applied: bool = False
+    """Something of it was accepted by the server."""
+    is_open: bool = False
+    """Its last answer left open whether it was carried out; once the case is read, it may be sent
+    again."""
     before: str | None = field(default=None, repr=False)
     after: str | None = field(default=None, repr=False)
 
     def see(self, case: FoundCase) -> None:
         """`case` is what the account has now."""
         self.case, self.case_id = case, case.id
-        self.to_do = difference(self.wanted, case)
+        self.to_do = difference(self.wanted, case, self.known_people)
 
     def reopen(self) -> None:
         """As if nothing had been asked about it."""
@@ -141,11 +162,13 @@ class ChangeEntry(Entry):
         """What is to be done now is what the outcome shows as before and after."""
         assert self.case is not None
         self.action = "update"
+        self.known_people = frozenset(person["id"] for person in self.case.customers)
         self.before = _shown(self._values(self.case))
         self.after = _shown(self._values(None))
 
     def _values(self, case: FoundCase | None) -> dict[str, Any]:
         """The fields that are to be changed, by column: as `case` has them, or as wanted."""
+        assert self.case is not None
         to_do = self.to_do
         values: dict[str, Any] = {}
         if to_do.ref:
@@ -155,13 +178,9 @@ class ChangeEntry(Entry):
         for key, value in to_do.meta.items():
             values[self.meta_headers.get(key, key)] = case.meta.get(key) if case else value
         if to_do.customers:
-            people = case.customers if case else [*self.case_people(), *to_do.customers]
+            people = case.customers if case else [*self.case.customers, *to_do.customers]
             values["customers"] = [_name(person) for person in people]
         return values
-
-    def case_people(self) -> Sequence[Mapping[str, Any]]:
-        """The customers that the case had when it was last read."""
-        return self.case.customers if self.case else ()
 
     def row_outcomes(self) -> Iterable[RowOutcome]:
         """As `Entry.row_outcomes`, with what was before and what was wanted."""
@@ -195,9 +214,13 @@ def end_unchanged(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
     """Give entries that have nothing to do their outcome; returns the others, planned."""
     to_do = []
     for entry in entries:
-        if entry.to_do:
+        assert entry.case is not None
+        alike = {likest(person, entry.case.customers) for person in entry.wanted.customers}
+        if Sameness.CLASH in alike:
+            entry.end(Outcome.CONFLICT, "perhaps_there")
+        elif entry.to_do:
             entry.plan()
             to_do.append(entry)
-        elif entry.code != "renamed_already":
-            entry.end(Outcome.UNCHANGED)
+        else:
+            entry.end(Outcome.UNCHANGED, "same_names" if Sameness.PERHAPS in alike else None)
     return to_do

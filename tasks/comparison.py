@@ -9,11 +9,12 @@ whether they are there at all, since their form may change on the way.
 
 import html
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from schemas.texts import canonical
+from schemas.texts import canonical, folded
 from schemas.values import wire_date
 from tasks.existing import FoundCase
 from willsuite import Case
@@ -112,57 +113,99 @@ def likeness_of(sent: Mapping[str, Any], found: FoundCase) -> Likeness:
 
 
 class Sameness(IntEnum):
-    """How a person of a row relates to a customer of the case with the same names."""
+    """How a person of a row relates to a customer of the case."""
 
     OTHER = 0
-    """Born on another day, or, where that isn't known, living elsewhere."""
-    PERHAPS = 1
-    """Nothing beside the names can be compared."""
-    SAME = 2
-
-
-def missing_people(
-    wanted: Sequence[Mapping[str, Any]], customers: Sequence[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
-    """Those of `wanted` who aren't among `customers`: by names, and birth date or postcode.
-
-    Where nothing but the names can be compared, the person is taken to be there: a customer who
-    was added twice can't be removed through the API.
-    """
-    return [
-        person
-        for person in wanted
-        if max((sameness(person, other) for other in customers), default=Sameness.OTHER)
-        is Sameness.OTHER
-    ]
+    """Another name; or the same, born on another day, or living elsewhere if no day is known."""
+    CLASH = 1
+    """Same names and postcode, and another birth date: father and son, or a mistake."""
+    PERHAPS = 2
+    """Same names, and nothing else that can be compared."""
+    SAME = 3
+    """Same names, and the same birth date or, where none is known, the same postcode."""
 
 
 def sameness(person: Mapping[str, Any], other: Mapping[str, Any]) -> Sameness:
     """Whether two records are of one person."""
-    if _name(person) != _name(other):
+    if _letters(person) != _letters(other):
         return Sameness.OTHER
-    for known in (_birth_date, _postcode):
-        mine, theirs = known(person), known(other)
-        if mine and theirs:
-            return Sameness.SAME if mine == theirs else Sameness.OTHER
+    births = _birth_date(person), _birth_date(other)
+    postcodes = _postcode(person), _postcode(other)
+    lives_there = all(postcodes) and postcodes[0] == postcodes[1]
+    if all(births):
+        if births[0] == births[1]:
+            return Sameness.SAME
+        return Sameness.CLASH if lives_there else Sameness.OTHER
+    if all(postcodes):
+        return Sameness.SAME if lives_there else Sameness.OTHER
     return Sameness.PERHAPS
 
 
-def lost_values(sent: Mapping[str, Any], customers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Wire names of what was sent of a person and isn't in the customer it made (Q18).
+def likest(person: Mapping[str, Any], customers: Sequence[Mapping[str, Any]]) -> Sameness:
+    """How `person` relates to the most similar of `customers`."""
+    return max((sameness(person, other) for other in customers), default=Sameness.OTHER)
+
+
+def missing_people(
+    wanted: Sequence[Mapping[str, Any]],
+    customers: Sequence[Mapping[str, Any]],
+    known_ids: Collection[str] | None = None,
+) -> list[Mapping[str, Any]]:
+    """Those of `wanted` who aren't among `customers`: by names, and birth date or postcode.
+
+    In doubt a person is taken to be there: a customer who was added twice can't be removed through
+    the API. `known_ids` are those of the customers before anybody was added: where given, a new
+    customer of the same name is the one that was added, whatever became of the other values.
+    """
+    new = [] if known_ids is None else [each for each in customers if each["id"] not in known_ids]
+    return [
+        person
+        for person in wanted
+        if likest(person, customers) is Sameness.OTHER
+        and not any(_letters(person) == _letters(other) for other in new)
+    ]
+
+
+def lost_values(
+    sent: Mapping[str, Any], customers: Sequence[Mapping[str, Any]], known_ids: Collection[str]
+) -> list[str]:
+    """Wire names of what was sent of a person and isn't so in the customer that it made (Q18).
 
     Empty as well where there is no such customer. What no answer shows (`preferred_name`) isn't
-    compared, and of the others only whether they are there: their form may change on the way.
+    compared; of the others only whether they are there, since their form may change on the way,
+    but for the birth date.
     """
-    made = max(customers, key=lambda other: sameness(sent, other), default=None)
-    if made is None or sameness(sent, made) is Sameness.OTHER:
+    made = [
+        other
+        for other in customers
+        if other["id"] not in known_ids and _letters(sent) == _letters(other)
+    ]
+    if not made:
         return []
-    return [name for name in sent if name in made and not (made[name] or "").strip()]
+    lost = [name for name in sent if name in made[0] and not (made[0][name] or "").strip()]
+    births = _birth_date(sent), _birth_date(made[0])
+    return [*lost, "date_of_birth"] if all(births) and births[0] != births[1] else lost
+
+
+def _letters(person: Mapping[str, Any]) -> tuple[str, str]:
+    """Names without accents, spaces and punctuation, which a server may change on the way."""
+    first, last = (
+        "".join(filter(str.isalnum, folded(html.unescape(person.get(name) or "")))) or _name(person)
+        for name in ("first_names", "last_name")
+    )
+    return str(first), str(last)
 
 
 def _birth_date(person: Mapping[str, Any]) -> str | None:
     """As DD/MM/YYYY; None where there is none that can be read (its format isn't documented)."""
-    return wire_date((person.get("date_of_birth") or "").strip()[:10])
+    text = (person.get("date_of_birth") or "").strip()
+    if len(text) > len("YYYY-MM-DD"):
+        # a date turned into an instant by a server in summer time is an hour short of its day
+        try:
+            return f"{datetime.fromisoformat(text) + timedelta(hours=12):%d/%m/%Y}"
+        except ValueError:
+            return None
+    return wire_date(text)
 
 
 def _postcode(person: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pyarrow as pa
 
 from schemas.case_tables import nested_cases
@@ -32,7 +33,7 @@ from tasks.policy import RunError, read_task
 from tasks.progress import Progress, add_progress
 from tasks.spool import merged, write_part
 from tasks.verification import Verification
-from willsuite import CaseFilters
+from willsuite import Case, CaseFilters
 from willsuite.client import MAX_PER_PAGE, NO_FILTERS, is_id
 
 SWEEP_OVERHEAD_REQUESTS = 4
@@ -49,6 +50,13 @@ class FoundCase:
     meta: Mapping[str, str | None] = field(repr=False)
     notes: str | None = field(repr=False)
     ref: str | None = field(default=None, repr=False)
+
+
+def found_case(case: Case) -> FoundCase:
+    """A case that was asked for by itself."""
+    people = [msgspec.structs.asdict(person) for person in case.customers or ()]
+    meta = case.meta if isinstance(case.meta, dict) else {}
+    return FoundCase(case.id, people, meta, case.notes, case.ref)
 
 
 FoundCases = Mapping[str, Sequence[FoundCase]]

@@ -12,7 +12,7 @@ from pathlib import Path
 from schemas.outcomes import Outcome
 from schemas.texts import canonical
 from tasks.changes import ChangeEntry, difference, end_unchanged
-from tasks.existing import Found, FoundCase, current_cases
+from tasks.existing import Found, FoundCase, current_cases, with_people
 from tasks.progress import Progress
 
 
@@ -30,7 +30,18 @@ def match(entries: Sequence[ChangeEntry], found: Found) -> list[ChangeEntry]:
         for entry in same if len(same) > 1 else ():
             other = next(each for each in same if each is not entry)
             entry.end(Outcome.REJECTED, "case_repeated", other=other.wanted.row)
-    return [entry for entry in matched if len(same_case[entry.case_id or ""]) == 1]
+    alone = [entry for entry in matched if len(same_case[entry.case_id or ""]) == 1]
+    return [entry for entry in alone if not _wants_taken_ref(entry, found)]
+
+
+def _wants_taken_ref(entry: ChangeEntry, found: Found) -> bool:
+    """The server may or may not refuse a reference that another case has (F5)."""
+    if not entry.to_do.ref:
+        return False
+    others = [case.id for case in found.with_ref(entry.to_do.ref) if case.id != entry.case_id]
+    if others:
+        entry.end(Outcome.CONFLICT, "ref_taken", ids=", ".join(others))
+    return bool(others)
 
 
 def _match(entry: ChangeEntry, found: Found) -> bool:
@@ -107,4 +118,14 @@ async def look_at(
     refs = [entry.wanted.ref for entry in entries if entry.wanted.ref and not entry.wanted.case_id]
     new_refs = [entry.wanted.new_ref for entry in entries if entry.wanted.new_ref]
     found = await current_cases(ids, [*refs, *new_refs], workspace, progress)
-    return end_unchanged(match(entries, found))
+    matched = match(entries, found)
+    await _show_people(matched, workspace)
+    return end_unchanged(matched)
+
+
+async def _show_people(entries: Sequence[ChangeEntry], workspace: Path) -> None:
+    """Of cases that get customers, those they have must be known."""
+    adding = [entry for entry in entries if entry.wanted.customers]
+    whole = await with_people([entry.case for entry in adding if entry.case], workspace)
+    for entry in adding:
+        entry.see(whole[entry.case_id or ""])

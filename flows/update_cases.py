@@ -1,0 +1,120 @@
+"""The flow that changes single cases: references, notes, CRM values, and customers to be added.
+
+Belongs here: the order of things, and what a person is told. Reading and planning are in
+`schemas/update_file.py`, the protocol in `tasks/updating.py`.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from prefect import flow
+
+from flows.endings import EXPECTED_ERRORS, failed, run_here
+from flows.writing import (
+    Extra,
+    OnReject,
+    RunSummary,
+    WritingRun,
+    check_choices,
+    ending,
+    log_what_was_read,
+    plan_with_meta,
+    show,
+)
+from schemas.outcomes import CHANGE_OUTCOMES, Outcome
+from schemas.source_files import read_sheet
+from schemas.update_file import UPDATE_CASES, plan_updates
+from tasks.account_lock import account_lock
+from tasks.changes import ChangeEntry, change_entry
+from tasks.connection import connected
+from tasks.ledger import Ledger
+from tasks.matching import look_at
+from tasks.policy import hide_expected_tracebacks
+from tasks.progress import Progress
+from tasks.run_files import run_folder
+from tasks.stopping import cancelled_by_sigterm
+from tasks.updating import Updater, update_singly
+from willsuite import WillSuiteClient
+
+FLOW = "update-cases"
+
+
+@flow(name=FLOW, validate_parameters=False, persist_result=False)
+async def update_cases(
+    source: str,
+    output: str = "data/runs",
+    dry_run: bool = False,
+    connection: str | None = None,
+    extra: Extra = "forbid",
+    encoding: str | None = None,
+    on_reject: OnReject = "complete",
+) -> RunSummary:
+    """Change the cases of a CSV, Parquet or Excel file one by one, and add customers to them.
+
+    For what bulk updates can't do; the API can't change or remove a customer. Running it again
+    with the same file, or after a crash, is always safe: each case is read before anything is
+    sent, and a customer who is there is not added again.
+
+    Args:
+        source: The file. Its columns are described in the README.
+        output: Folder for the outcome of every row, and for the rejected rows.
+        dry_run: Change nothing, and say per row what would be changed, before and after.
+        connection: Name of a "WillSuite connection" block; without it the environment is used.
+        extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
+        encoding: Of a CSV file, where it can't be told; for example mac_roman.
+        on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
+
+    Returns:
+        A RunSummary. A run that leaves rows failed, unknown or not attempted raises
+        IncompleteRunError, which has it too; one that can't begin raises one of
+        willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
+    """
+    hide_expected_tracebacks()
+    try:
+        check_choices(extra, on_reject)
+        folder = run_folder(str(output), FLOW)
+        with cancelled_by_sigterm():
+            async with connected(connection) as client:
+                sheet = await asyncio.to_thread(
+                    read_sheet, source, is_known=UPDATE_CASES.has_column, encoding=encoding
+                )
+                log_what_was_read(sheet)
+                plan = await plan_with_meta(partial(plan_updates, sheet, UPDATE_CASES, extra=extra))
+                entries = [change_entry(change, plan.meta_headers) for change in plan.changes]
+                ledger = Ledger(entries, plan.issues, plan.keys)
+                run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run, CHANGE_OUTCOMES)
+                stopped_by = await run.carry_out(partial(_work, client, entries, dry_run))
+                files = await asyncio.to_thread(run.write)
+        summary = run.summary(files)
+        await show(FLOW, "Update", summary, plan.issues)
+    except EXPECTED_ERRORS as error:
+        return failed(error)  # type: ignore[return-value]
+    return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]
+
+
+async def _work(
+    client: WillSuiteClient,
+    entries: Sequence[ChangeEntry],
+    dry_run: bool,
+    workspace: Path,
+    progress: Progress,
+) -> str | None:
+    if dry_run:
+        for entry in await look_at(entries, workspace, progress):
+            entry.end(Outcome.PLANNED)
+        return None
+    async with account_lock(client.settings) as lock:
+        updater = Updater(client)
+        await update_singly(entries, updater, lock, workspace, progress)
+        return updater.stopped_by
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m flows.update_cases")
+    parser.add_argument("source")
+    parser.add_argument("--plan", action="store_true", help="only say what would happen")
+    given = parser.parse_args()
+    run_here(update_cases, source=given.source, dry_run=given.plan)
