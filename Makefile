@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test check bench export import sandbox server deploy worker lock clean
+.PHONY: help setup demo test check bench export import bulk update sandbox server deploy worker lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,7 +27,7 @@ $(STAMP): requirements.lock
 	fi
 	@touch $(STAMP)
 
-demo: $(STAMP) ## import two files into a local WillSuite, export its 1,600 cases, show the results
+demo: $(STAMP) ## import, change and export cases of a local WillSuite, show the results
 	@$(BIN)/python demo.py
 
 test: $(STAMP) ## run the whole test suite
@@ -48,6 +48,12 @@ export: $(STAMP) ## export the account that the WILLSUITE_* variables or .env na
 
 import: $(STAMP) ## import FILE=cases.csv into that account (PLAN=1: only say what would happen)
 	@$(BIN)/python -m flows.import_cases "$(FILE)" $(if $(PLAN),--plan)
+
+bulk: $(STAMP) ## change many cases by jobs: FILE=changes.csv (PLAN=1: only say what would change)
+	@$(BIN)/python -m flows.bulk_update_cases "$(FILE)" $(if $(PLAN),--plan)
+
+update: $(STAMP) ## change single cases, add customers: FILE=changes.csv (PLAN=1: as above)
+	@$(BIN)/python -m flows.update_cases "$(FILE)" $(if $(PLAN),--plan)
 
 sandbox: $(STAMP) ## serve a local WillSuite on port 8080 until Ctrl-C
 	@$(BIN)/python -m sandbox

@@ -1,7 +1,8 @@
 """`make demo`: what this product does, on a local WillSuite with invented people.
 
 Starts the sandbox in this process and lets Prefect start its own embedded server, imports a good
-file and one full of mistakes, exports everything, reads the files back and prints what is in them.
+file and one full of mistakes, changes some of the new cases in bulk and singly, exports everything,
+reads the files back and prints what is in them.
 Everything it leaves is in data/demo (or in the folder given as its argument).
 """
 
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 
@@ -23,14 +25,15 @@ def main() -> None:
     # a terminated demo ends like an interrupted one: with its Prefect server stopped
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with running(Sandbox(Options(cases=CASES))) as sandbox:
+        with running(Sandbox(Options(cases=CASES, job_seconds=1.0))) as sandbox:
             use_demo_settings(sandbox.url, folder)
             print(
                 "A local WillSuite is up. Prefect's embedded server starts (10 s or so) ...",
                 flush=True,
             )
-            created = import_file(DATA / "samples" / "cases.csv", folder)
-            created += import_file(DATA / "samples" / "cases_with_mistakes.csv", folder)
+            created = import_file("cases.csv", folder)
+            created += import_file("cases_with_mistakes.csv", folder)
+            change_cases(folder)
             show(export(folder / "exports"), CASES + created)
     except KeyboardInterrupt:
         sys.exit("Interrupted; nothing of the demo is running any more.")
@@ -52,30 +55,62 @@ def use_demo_settings(url: str, folder: Path) -> None:
         DO_NOT_TRACK="1",
         # this WillSuite answers at once, so nothing of an earlier run can still be under way in it
         WILLSUITE_SETTLE_SECONDS="0",
+        # ... and its jobs take a second
+        WILLSUITE_JOB_POLL_SECONDS="1",
         XDG_STATE_HOME=str(folder / "state"),
     )
 
 
-def import_file(source: Path, folder: Path) -> int:
-    """Import one file and print what became of its rows; returns how many cases it made."""
+def import_file(name: str, folder: Path) -> int:
+    """Import a sample and print what became of its rows; returns how many cases it made."""
     # only now, because Prefect reads its settings when it is imported
-    import pandas as pd
-
-    from flows.endings import EXPECTED_ERRORS
     from flows.import_cases import import_cases
 
-    print(f"\n--- Importing {source.name}", flush=True)
-    try:
-        summary = asyncio.run(import_cases(source=str(source), output=str(folder / "runs")))
-    except EXPECTED_ERRORS:
-        sys.exit(1)  # the flow's log has just said why
-    outcomes = pd.read_parquet(summary["outcomes_file"])
+    print(f"\n--- Importing {name}", flush=True)
+    outcomes, summary = run_flow(import_cases, name, folder)
     for row in outcomes[outcomes["outcome"] == "rejected"].itertuples():
         print(f"  row {row.row:>2}  {row.message}")
-    print("  " + ", ".join(f"{count} {outcome}" for outcome, count in summary["outcomes"].items()))
+    print("  " + counted(summary))
     if summary["rejected_file"]:
         print(f"  Correct {summary['rejected_file']} and import it as it is.")
     return summary["outcomes"].get("created", 0)
+
+
+def change_cases(folder: Path) -> None:
+    """Change what was imported: in bulk, first as a plan, and singly."""
+    from flows.bulk_update_cases import bulk_update_cases
+    from flows.update_cases import update_cases
+
+    print("\n--- What a bulk update would change", flush=True)
+    plan, _ = run_flow(bulk_update_cases, "bulk_updates.csv", folder, dry_run=True)
+    for row in plan[plan["outcome"] == "planned"].itertuples():
+        print(f"  {row.key}  {row.before}\n           -> {row.after}")
+    for title, flow, name in (
+        ("Changing them in bulk", bulk_update_cases, "bulk_updates.csv"),
+        ("Adding a customer, changing a reference", update_cases, "case_updates.csv"),
+    ):
+        print(f"\n--- {title}", flush=True)
+        _, summary = run_flow(flow, name, folder)
+        print("  " + counted(summary))
+
+
+def run_flow(flow: Any, name: str, folder: Path, **options: Any) -> tuple[Any, Any]:
+    """A flow with a sample; returns the outcomes as a pandas frame, and the summary."""
+    import pandas as pd
+
+    from flows.endings import EXPECTED_ERRORS
+
+    source = str(DATA / "samples" / name)
+    try:
+        summary = asyncio.run(flow(source=source, output=str(folder / "runs"), **options))
+    except EXPECTED_ERRORS:
+        sys.exit(1)  # the flow's log has just said why
+    return pd.read_parquet(summary["outcomes_file"]), summary
+
+
+def counted(summary: Any) -> str:
+    """Rows by outcome."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in summary["outcomes"].items())
 
 
 def export(output: Path) -> str:

@@ -20,23 +20,21 @@ from flows.writing import (
     OnReject,
     RunSummary,
     WritingRun,
+    change_ledger,
     check_choices,
     ending,
-    log_what_was_read,
-    plan_with_meta,
+    read_source,
     show,
 )
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
-from schemas.source_files import read_sheet
-from schemas.update_file import BULK_UPDATE, plan_updates
+from schemas.update_file import BULK_UPDATE
 from tasks.account_lock import account_lock
 from tasks.api_jobs import JobBoard, job_pace
 from tasks.bulk_sending import BulkSender
 from tasks.bulk_updating import update_in_bulk
-from tasks.changes import ChangeEntry, change_entry
+from tasks.changes import ChangeEntry, changed_columns
 from tasks.connection import connected
 from tasks.exported import exported_cases
-from tasks.ledger import Ledger
 from tasks.matching import end_unchanged_by, look_at
 from tasks.policy import RunError, hide_expected_tracebacks
 from tasks.progress import Progress
@@ -131,19 +129,14 @@ async def bulk_update_cases(
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
             async with connected(connection) as client:
-                sheet = await asyncio.to_thread(
-                    read_sheet, source, is_known=BULK_UPDATE.has_column, encoding=encoding
-                )
-                log_what_was_read(sheet)
-                plan = await plan_with_meta(partial(plan_updates, sheet, BULK_UPDATE, extra=extra))
-                entries = [change_entry(change, plan.meta_headers) for change in plan.changes]
-                ledger = Ledger(entries, plan.issues, plan.keys)
+                sheet = await read_source(source, BULK_UPDATE.has_column, encoding)
+                ledger = await change_ledger(sheet, BULK_UPDATE, extra)
                 run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run, CHANGE_OUTCOMES)
-                work = partial(_work, client, entries, options, jobs)
+                work = partial(_work, client, ledger.entries, options, jobs)
                 stopped_by = await run.carry_out(work)
                 files = await asyncio.to_thread(run.write)
         summary = BulkUpdateSummary(**run.summary(files), jobs=jobs)
-        await show(FLOW, "Bulk update", summary, plan.issues)
+        await show(FLOW, "Bulk update", summary, ledger.issues, changed_columns(ledger.entries))
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
     return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]

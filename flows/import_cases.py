@@ -20,15 +20,14 @@ from flows.writing import (
     WritingRun,
     check_choices,
     ending,
-    log_what_was_read,
     plan_with_meta,
+    read_source,
     show,
 )
 from schemas.columns import normalised
 from schemas.import_file import is_import_column
 from schemas.import_plan import plan_import
 from schemas.outcomes import Outcome
-from schemas.source_files import read_sheet
 from tasks.account_lock import account_lock
 from tasks.connection import connected
 from tasks.importing import create_absent, look_for
@@ -82,10 +81,7 @@ async def import_cases(
         identity = [normalised(name) for name in derive_ref_from or []]
         with cancelled_by_sigterm():
             async with connected(connection) as client:
-                sheet = await asyncio.to_thread(
-                    read_sheet, source, is_known=_known_with(identity), encoding=encoding
-                )
-                log_what_was_read(sheet)
+                sheet = await read_source(source, _known_with(identity), encoding)
                 make = partial(plan_import, sheet, extra=extra, derive_ref_from=identity)
                 plan = await plan_with_meta(make)
                 entries = [new_case_entry(case) for case in plan.cases]

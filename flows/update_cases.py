@@ -18,19 +18,17 @@ from flows.writing import (
     OnReject,
     RunSummary,
     WritingRun,
+    change_ledger,
     check_choices,
     ending,
-    log_what_was_read,
-    plan_with_meta,
+    read_source,
     show,
 )
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
-from schemas.source_files import read_sheet
-from schemas.update_file import UPDATE_CASES, plan_updates
+from schemas.update_file import UPDATE_CASES
 from tasks.account_lock import account_lock
-from tasks.changes import ChangeEntry, change_entry
+from tasks.changes import ChangeEntry, changed_columns
 from tasks.connection import connected
-from tasks.ledger import Ledger
 from tasks.matching import look_at
 from tasks.policy import hide_expected_tracebacks
 from tasks.progress import Progress
@@ -78,18 +76,13 @@ async def update_cases(
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
             async with connected(connection) as client:
-                sheet = await asyncio.to_thread(
-                    read_sheet, source, is_known=UPDATE_CASES.has_column, encoding=encoding
-                )
-                log_what_was_read(sheet)
-                plan = await plan_with_meta(partial(plan_updates, sheet, UPDATE_CASES, extra=extra))
-                entries = [change_entry(change, plan.meta_headers) for change in plan.changes]
-                ledger = Ledger(entries, plan.issues, plan.keys)
+                sheet = await read_source(source, UPDATE_CASES.has_column, encoding)
+                ledger = await change_ledger(sheet, UPDATE_CASES, extra)
                 run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run, CHANGE_OUTCOMES)
-                stopped_by = await run.carry_out(partial(_work, client, entries, dry_run))
+                stopped_by = await run.carry_out(partial(_work, client, ledger.entries, dry_run))
                 files = await asyncio.to_thread(run.write)
         summary = run.summary(files)
-        await show(FLOW, "Update", summary, plan.issues)
+        await show(FLOW, "Update", summary, ledger.issues, changed_columns(ledger.entries))
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
     return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]

@@ -7,6 +7,7 @@ one flow does (its own module), or how an expected error ends a run (`flows/endi
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict, TypeVar
 
@@ -18,7 +19,9 @@ from flows.endings import EXPECTED_ERRORS, explained
 from schemas.columns import MetaField
 from schemas.issues import Issue
 from schemas.outcomes import FAILING, FOR_A_PERSON, OUTCOMES, Outcome, code_counts, counts
-from schemas.source_files import Sheet
+from schemas.source_files import Sheet, read_sheet
+from schemas.update_file import UpdateKind, plan_updates
+from tasks.changes import ChangeEntry, change_entry
 from tasks.crm_fields import get_crm_fields
 from tasks.ledger import Ledger
 from tasks.policy import RunError
@@ -136,9 +139,15 @@ def check_choices(extra: str, on_reject: str) -> None:
         raise RunError('on_reject must be "complete" or "fail".')
 
 
-def log_what_was_read(sheet: Sheet) -> None:
-    """Rows, and what kind of file it is."""
+async def read_source(source: str, is_known: Callable[[str], bool], encoding: str | None) -> Sheet:
+    """The file as text; logs how many rows it has, and what kind of file it is.
+
+    Raises:
+        SourceError: it can't be read.
+    """
+    sheet = await asyncio.to_thread(read_sheet, source, is_known=is_known, encoding=encoding)
     get_run_logger().info("Read %s rows (%s).", f"{len(sheet.rows):,}", sheet.description)
+    return sheet
 
 
 class _Plan(Protocol):
@@ -168,6 +177,13 @@ async def plan_with_meta(make: Callable[..., AnyPlan]) -> AnyPlan:
     return plan
 
 
+async def change_ledger(sheet: Sheet, kind: UpdateKind, extra: str) -> Ledger[ChangeEntry]:
+    """The changes that a file wants, and the rows of which none can be made."""
+    plan = await plan_with_meta(partial(plan_updates, sheet, kind, extra=extra))
+    entries = [change_entry(change, plan.meta_headers) for change in plan.changes]
+    return Ledger(entries, plan.issues, plan.keys)
+
+
 def ending(summary: RunSummary, stopped_by: str | None, on_reject: str, verb: str) -> State:
     """Completed, if every row came to an end that needs no second run.
 
@@ -188,19 +204,31 @@ def ending(summary: RunSummary, stopped_by: str | None, on_reject: str, verb: st
 
 
 async def show(
-    flow: str, title: str, summary: RunSummary, issues: Mapping[int, Sequence[Issue]]
+    flow: str,
+    title: str,
+    summary: RunSummary,
+    issues: Mapping[int, Sequence[Issue]],
+    changed_columns: Mapping[str, int] | None = None,
 ) -> None:
-    """The result for people, as an artifact and in the log: counts, rows, columns and codes."""
+    """The result for people, as an artifact and in the log: counts, rows, columns and codes.
+
+    `changed_columns` counts the rows whose case differs in a column.
+    """
     logger = get_run_logger()
     problems = [issue for found in issues.values() for issue in found]
     for issue in problems[:PROBLEMS_SHOWN]:
         logger.info("Row %s, %s: %s", issue.row, issue.column or "whole row", issue.code)
     if len(problems) > PROBLEMS_SHOWN:
         logger.info("... and %s more problems.", f"{len(problems) - PROBLEMS_SHOWN:,}")
+    counted = {
+        "outcome": summary["outcomes"],
+        "code": summary["codes"],
+        "column that differs": changed_columns or {},
+    }
     tables = [
         f"| {name} | rows |\n| --- | ---: |\n"
         + "\n".join(f"| {key} | {count:,} |" for key, count in found.items())
-        for name, found in (("outcome", summary["outcomes"]), ("code", summary["codes"]))
+        for name, found in counted.items()
         if found
     ]
     files = "\n".join(

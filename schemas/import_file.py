@@ -140,14 +140,26 @@ _SENTENCES = SENTENCES | {
 
 
 def column_table() -> str:
-    """The columns as a Markdown table, for the README, which is tested against it."""
-    rows = [(name, spec.description) for name, spec in CASE_FIELDS.items()]
-    rows += [(f"{META_PREFIX}<field>", spec.description) for spec in META.values()]
-    rows += [
-        (f"{kind}_1_*", ", ".join(_described(name, spec) for name, spec in fields.items()))
-        for kind, fields in PEOPLE.items()
-    ]
-    return "\n".join(["| column | |", "| --- | --- |", *(f"| `{a}` | {b} |" for a, b in rows)])
+    """The columns as a Markdown table, for `data/samples/README.md`, which is tested against it."""
+    people = {f"{kind}_1_*": described(fields) for kind, fields in PEOPLE.items()}
+    return markdown_table({**described_columns(CASE_FIELDS), **people})
+
+
+def described_columns(fields: Mapping[str, pa.Column]) -> dict[str, str]:
+    """Plain columns, and those of CRM fields, with their descriptions."""
+    meta = {f"{META_PREFIX}<field>": str(spec.description) for spec in META.values()}
+    return {name: str(spec.description) for name, spec in fields.items()} | meta
+
+
+def described(fields: Mapping[str, pa.Column]) -> str:
+    """The fields of a person in one line."""
+    return ", ".join(_described(name, spec) for name, spec in fields.items())
+
+
+def markdown_table(columns: Mapping[str, str]) -> str:
+    """Column names with what they are."""
+    rows = [f"| `{name}` | {what} |" for name, what in columns.items()]
+    return "\n".join(["| column | |", "| --- | --- |", *rows])
 
 
 def _described(name: str, spec: pa.Column) -> str:

@@ -17,8 +17,11 @@ from schemas.import_file import (
     META,
     ImportTable,
     column_issues,
+    described,
+    described_columns,
     in_column_order,
     issue_of,
+    markdown_table,
     meta_issues,
     option_of,
     people_issues,
@@ -72,6 +75,17 @@ UPDATE_CASES = UpdateKind(
     UPDATE_FIELDS,
     {**_META_PATTERNS, **_CUSTOMER_PATTERNS},
 )
+
+
+def bulk_column_table() -> str:
+    """The columns as a Markdown table, for `data/samples/README.md`, which is tested against it."""
+    return markdown_table(described_columns(BULK_FIELDS))
+
+
+def update_column_table() -> str:
+    """The columns as a Markdown table, for `data/samples/README.md`, which is tested against it."""
+    people = {"customer_1_*": described(CUSTOMER_FIELDS)}
+    return markdown_table({**described_columns(UPDATE_FIELDS), **people})
 
 
 @dataclass(frozen=True, slots=True)

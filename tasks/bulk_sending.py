@@ -24,6 +24,8 @@ from willsuite.errors import WillSuiteError
 LONGEST_JOB_FACTOR = 2
 """A batch whose job nobody can see is waited for so many times as long as the longest job took."""
 MAX_SAID_CHARACTERS = 500
+TOO_LARGE = "status_413"
+"""Said by a web server in its own words, before it reads the batch."""
 
 
 @dataclass(slots=True)
@@ -150,7 +152,7 @@ class BulkSender:
         await self._judge(Batch(entries, record), result)
 
     async def _judge(self, batch: Batch, result: WriteResult[str]) -> None:
-        if result.effect is Effect.REJECTED:
+        if result.effect is Effect.REJECTED or result.code == TOO_LARGE:
             self._records.forget(batch.record)
             await self._halve(batch.entries, result)
             return

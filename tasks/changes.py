@@ -6,6 +6,7 @@ be changed in a case. Does not: which case a row means (`tasks/matching.py`), se
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -224,3 +225,9 @@ def end_unchanged(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
         else:
             entry.end(Outcome.UNCHANGED, "same_names" if Sameness.PERHAPS in alike else None)
     return to_do
+
+
+def changed_columns(entries: Iterable[ChangeEntry]) -> dict[str, int]:
+    """In how many rows each column differs, or did, from what the case has; most frequent first."""
+    counts = Counter(name for entry in entries if entry.after for name in json.loads(entry.after))
+    return dict(counts.most_common())

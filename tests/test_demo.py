@@ -39,12 +39,16 @@ def living_members(group: int) -> list[str]:
 
 
 @pytest.mark.timeout(180)
-def test_the_demo_imports_and_exports_and_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_the_demo_imports_changes_and_exports_and_ctrl_c_leaves_no_process_behind(
+    tmp_path: Path,
+) -> None:
     whole = start_demo(tmp_path)
     output, _ = whole.communicate()
     assert whole.returncode == 0, output
     assert "8 created" in output
     assert "1 created, 15 rejected" in output
+    assert "4 updated, 1 unchanged" in output
+    assert "2 updated, 1 unchanged" in output
     assert "1,609 cases exported." in output
     assert "Verification: quiet" in output
     assert living_members(whole.pid) == []

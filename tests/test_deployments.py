@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 NOT_SCHEDULED = {"nightly": set(), "file": {"source"}}
 """What a person has to fill in before a deployment can run."""
-DEPLOYMENTS = [pytest.param(item, id=item["name"]) for item in CONFIG["deployments"]]
+DEPLOYMENTS = [
+    pytest.param(item, id=f"{item['entrypoint'].split(':')[1]}/{item['name']}")
+    for item in CONFIG["deployments"]
+]
 
 
 def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import tasks.policy
 import willsuite.errors
+from flows.bulk_update_cases import bulk_update_cases
 from flows.export_cases import UnverifiedExportError, export_cases
 from flows.import_cases import import_cases
+from flows.update_cases import update_cases
 from flows.writing import IncompleteRunError
 from schemas.import_file import column_table
 from schemas.issues import SourceError
 from schemas.outcomes import Outcome
+from schemas.update_file import bulk_column_table, update_column_table
 from tasks.verification import MAX_SWEEPS
 from willsuite import Settings
 from willsuite.retrying import MAX_ATTEMPTS
@@ -36,8 +39,14 @@ def test_every_variable_it_names_is_a_setting_with_that_default() -> None:
 
 
 def test_the_parameters_it_names_are_those_of_the_flows() -> None:
-    for flow, what in ((export_cases, "export"), (import_cases, "import")):
-        section = README.split(f"Parameters of the {what}:")[1].split("##")[0]
+    flows = {
+        "export": export_cases,
+        "import": import_cases,
+        "single update": update_cases,
+        "bulk update": bulk_update_cases,
+    }
+    for what, flow in flows.items():
+        section = re.split(r"##|Parameters of", README.split(f"Parameters of the {what}:")[1])[0]
         named = set(re.findall(r"`([a-z_]+)(?:=\"\w+\")?`", section)) - {"ref"}
         assert named == set(inspect.signature(flow).parameters) - {"ref"}
 
@@ -58,15 +67,20 @@ def test_the_errors_and_numbers_it_names_are_those_of_the_code() -> None:
     assert f"after {MAX_SWEEPS} sweeps" in README
 
 
-def test_its_table_of_columns_is_that_of_the_schema() -> None:
-    assert column_table() in README
+def test_the_tables_of_columns_are_those_of_the_schemas() -> None:
+    said = (ROOT / "data" / "samples" / "README.md").read_text()
+    for flow, table in (
+        ("import-cases", column_table()),
+        ("bulk-update-cases", bulk_column_table()),
+        ("update-cases", update_column_table()),
+    ):
+        assert table in said.split(f"## {flow}\n")[1].split("## ")[0]
 
 
-def test_the_outcomes_it_explains_are_those_an_import_can_have() -> None:
-    section = README.split("| outcome |")[1].split("Running a file again")[0]
+def test_the_outcomes_it_explains_are_those_that_there_are() -> None:
+    section = README.split("| outcome |")[1].split("Of updates")[0]
     explained = {name for line in section.splitlines() for name in _first_cell(line)}
-    others = {Outcome.UPDATED, Outcome.UNCHANGED, Outcome.DELETED}
-    assert explained == {outcome.value for outcome in Outcome if outcome not in others}
+    assert explained == {outcome.value for outcome in Outcome if outcome is not Outcome.DELETED}
 
 
 def _first_cell(line: str) -> list[str]:
@@ -74,5 +88,6 @@ def _first_cell(line: str) -> list[str]:
 
 
 def test_every_file_it_links_to_is_there() -> None:
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / target).is_file(), target
+    for folder in (ROOT, ROOT / "data" / "samples"):
+        for target in re.findall(r"\]\((?!http)([^)]+)\)", (folder / "README.md").read_text()):
+            assert (folder / target).is_file(), target
