@@ -79,8 +79,8 @@ class Late:
 class Partial:
     """A write without a transaction breaks off.
 
-    A new case is there without its people, an updated one without those to be added, and a job
-    that nobody will process.
+    A new case is there without its people, an updated one without those to be added, a job that
+    nobody will process, and an appointment of which nobody was told.
     """
 
     then: Status | Drop | Html = SERVER_ERROR

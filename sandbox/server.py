@@ -2,7 +2,7 @@
 
 Belongs here: routes, tokens, the rate limit, and playing faults on the socket.
 Does not: the data (`store.py`), what may be written (`writes.py`), what is carried out later
-(`jobs.py`), the fault script (`faults.py`).
+(`jobs.py`), appointments (`appointments.py`), the fault script (`faults.py`).
 """
 
 import asyncio
@@ -22,6 +22,14 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from sandbox.appointments import (
+    Appointments,
+    Message,
+    ServerZone,
+    SwappedEmails,
+    errors_of_appointment,
+    errors_of_change,
+)
 from sandbox.faults import (
     Action,
     Applied,
@@ -91,6 +99,10 @@ class Options:
     meta_update: MetaUpdate = "merge"
     bulk_unknown_ids: Literal["message", "refuse"] = "message"
     job_seconds: float = 0.0
+    appointment_zone: ServerZone = "UTC"
+    swapped_emails: SwappedEmails = "never"
+    patch_sends: bool = True
+    recipients: Literal["anyone", "customers"] = "anyone"
 
 
 class Refusal(Exception):
@@ -143,6 +155,11 @@ class Sandbox:
         self._jobs = Jobs(
             self.store, seconds=self.options.job_seconds, meta_update=self.options.meta_update
         )
+        self._appointments = Appointments(
+            zone=self.options.appointment_zone,
+            swapped_emails=self.options.swapped_emails,
+            patch_sends=self.options.patch_sends,
+        )
         self._window_started = 0.0
         self._window_used = 0
 
@@ -161,6 +178,19 @@ class Sandbox:
         """How many jobs are still to get as far as they will ever get."""
         return self._jobs.under_way
 
+    @property
+    def appointments(self) -> dict[str, dict[str, Any]]:
+        """All appointments by id, in the order of their creation, the deleted ones too.
+
+        With the documented fields of all answers; start and end as they were sent.
+        """
+        return self._appointments.all
+
+    @property
+    def messages(self) -> list[Message]:
+        """Every e-mail and SMS about appointments that would have gone to a person, in order."""
+        return self._appointments.messages
+
     def app(self) -> web.Application:
         """The whole API as an aiohttp application."""
         app = web.Application(middlewares=[self._front], client_max_size=MAX_BODY_BYTES)
@@ -175,6 +205,10 @@ class Sandbox:
         add("PATCH", f"{BASE_PATH}/cases-bulk-update", self._bulk_update)
         add("GET", f"{BASE_PATH}/api-jobs/{{job_id}}", self._get_job)
         add("GET", f"{BASE_PATH}/crm-fields", self._crm_fields)
+        appointments = f"{BASE_PATH}/cases/{{case_id}}/appointments"
+        add("POST", appointments, self._create_appointment)
+        add("PATCH", f"{appointments}/{{appointment_id}}", self._update_appointment)
+        add("DELETE", f"{appointments}/{{appointment_id}}", self._delete_appointment)
         return app
 
     # -- what every request meets ------------------------------------------------------------
@@ -421,6 +455,46 @@ class Sandbox:
         if answer is None:
             raise _no_results("ApiJob", job_id)
         return web.json_response(answer)
+
+    async def _create_appointment(self, request: web.Request) -> web.Response:
+        case_id = self._known_case(request)
+        sent = _json_object(await request.read())
+        self._refuse_if(errors_of_appointment(sent) or self._error_of_recipient(sent, case_id))
+        breaks_off = BREAKS_OFF.get()
+        answer = self._appointments.create(case_id, sent, self._rng, breaks_off=breaks_off)
+        return web.json_response(answer)
+
+    async def _update_appointment(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        appointment = self._known_appointment(request)
+        sent = _json_object(body)
+        case_id = appointment["customer_case_id"]
+        errors = errors_of_change(sent, appointment)
+        self._refuse_if(errors or self._error_of_recipient(sent, case_id))
+        answer = self._appointments.change(appointment, sent, breaks_off=BREAKS_OFF.get())
+        return web.json_response(answer)
+
+    async def _delete_appointment(self, request: web.Request) -> web.Response:
+        self._appointments.delete(self._known_appointment(request))
+        return web.Response(body=b"", content_type="text/html")  # Laravel's type for nothing
+
+    def _known_appointment(self, request: web.Request) -> dict[str, Any]:
+        appointment_id = request.match_info["appointment_id"]
+        found = self._appointments.find(self._known_case(request), appointment_id)
+        if found is None:
+            raise _no_results("Appointment", appointment_id)
+        return found
+
+    def _error_of_recipient(self, sent: dict[str, Any], case_id: str) -> Errors:
+        """Whether the e-mails would go to a stranger, where that is forbidden."""
+        recipient = sent.get("email_recipient")
+        case = self.store.case(case_id)
+        if self.options.recipients == "anyone" or not recipient or case is None:
+            return {}
+        known = {(customer["email"] or "").casefold() for customer in case["customers"]}
+        if recipient.casefold() in known:
+            return {}
+        return {"email_recipient": ["The selected email_recipient is invalid."]}
 
     async def _crm_fields(self, _request: web.Request) -> web.Response:
         return web.json_response(CRM_FIELDS)

@@ -34,9 +34,9 @@ UPDATED_FIELDS = (
 )  # fmt: skip
 """The documented answer to an update."""
 
-_Rule = Callable[[Any], str | None]
+Rule = Callable[[Any], str | None]
 """What is wrong with a value, with `{name}` for the field; None if nothing."""
-_Rules = Mapping[str, tuple[_Rule, ...]]
+Rules = Mapping[str, tuple[Rule, ...]]
 
 
 def cleaned(value: Any) -> Any:
@@ -76,7 +76,7 @@ def errors_of_batch(sent: list[Any]) -> Errors:
 
 def errors_of_customers(sent: Any, surname_key: SurnameKey) -> Errors:
     """What is wrong with new customers; a missing surname is only where it has its first name."""
-    surname = (_required, _text) if surname_key == "last_name" else (_text,)
+    surname = (required, a_text) if surname_key == "last_name" else (a_text,)
     return _errors_of_each("customers", sent, {**_CUSTOMER, surname_key: surname})
 
 
@@ -188,11 +188,13 @@ def new_entries(sent: dict[str, Any], rng: random.Random) -> list[dict[str, Any]
 # -- rules -----------------------------------------------------------------------------------
 
 
-def _required(value: Any) -> str | None:
+def required(value: Any) -> str | None:
+    """The rule that a field is given; null is not."""
     return "The {name} field is required." if value is None else None
 
 
-def _text(value: Any) -> str | None:
+def a_text(value: Any) -> str | None:
+    """The rule that a field is a JSON string or null."""
     return None if value is None or isinstance(value, str) else "The {name} must be a string."
 
 
@@ -211,7 +213,7 @@ def _date(value: Any) -> str | None:
     return "The {name} does not match the format d/m/Y."
 
 
-def _at_most(length: int) -> _Rule:
+def _at_most(length: int) -> Rule:
     def rule(value: Any) -> str | None:
         if value is None or len(value) <= length:
             return None
@@ -220,47 +222,47 @@ def _at_most(length: int) -> _Rule:
     return rule
 
 
-def _one_of(*words: str) -> _Rule:
+def _one_of(*words: str) -> Rule:
     def rule(value: Any) -> str | None:
         return None if value is None or value in words else "The selected {name} is invalid."
 
     return rule
 
 
-def _texts(*names: str) -> dict[str, tuple[_Rule, ...]]:
-    return dict.fromkeys(names, (_text,))
+def _texts(*names: str) -> dict[str, tuple[Rule, ...]]:
+    return dict.fromkeys(names, (a_text,))
 
 
-_CASE: _Rules = {
+_CASE: Rules = {
     **_texts("ref", "email", "adviser_email", "notes"),
     "meta": (_object,),
     "customers": (_list,),
     "address_book": (_list,),
 }
-_UPDATE: _Rules = {name: _CASE[name] for name in ("ref", "notes", "meta", "customers")}
-_ROW: _Rules = {  # the reference is not among the parameters (Q27)
-    "id": (_required, _text),
+_UPDATE: Rules = {name: _CASE[name] for name in ("ref", "notes", "meta", "customers")}
+_ROW: Rules = {  # the reference is not among the parameters (Q27)
+    "id": (required, a_text),
     "notes": _CASE["notes"],
     "meta": _CASE["meta"],
 }
-_CUSTOMER: _Rules = {  # and a surname
-    "title": (_required, _text),
-    "first_names": (_required, _text),
+_CUSTOMER: Rules = {  # and a surname
+    "title": (required, a_text),
+    "first_names": (required, a_text),
     **_texts("middle_names", "gender", "email"),
-    "date_of_birth": (_text, _date),
-    "marital_status": (_text, _one_of(*MARITAL_STATUSES)),
-    **dict.fromkeys(("tel_1", "tel_2"), (_text, _at_most(25))),
-    **dict.fromkeys(("address_1", "address_2", "address_3", "postcode"), (_text, _at_most(100))),
-    **dict.fromkeys(("occupation", "preferred_name"), (_text, _at_most(150))),
+    "date_of_birth": (a_text, _date),
+    "marital_status": (a_text, _one_of(*MARITAL_STATUSES)),
+    **dict.fromkeys(("tel_1", "tel_2"), (a_text, _at_most(25))),
+    **dict.fromkeys(("address_1", "address_2", "address_3", "postcode"), (a_text, _at_most(100))),
+    **dict.fromkeys(("occupation", "preferred_name"), (a_text, _at_most(150))),
 }
-_ENTRY: _Rules = {
-    "entity_id": (_text, _one_of("person", "organisation")),
+_ENTRY: Rules = {
+    "entity_id": (a_text, _one_of("person", "organisation")),
     **_texts("title", "first_names", "middle_names", "last_name", "known_as", "preferred_name"),
     **_texts("alias", "tel_1", "tel_2", "email", "gender", "occupation"),
-    "dob": (_text, _date),
+    "dob": (a_text, _date),
     "relationship": (_object,),
     **_texts("address_1", "address_2", "address_3", "postcode", "name", "reg_no"),
-    "is_charity": (_text, _one_of("yes", "no")),
+    "is_charity": (a_text, _one_of("yes", "no")),
 }
 _STORED = (
     "title", "first_names", "middle_names", "last_name", "date_of_birth", "gender", "tel_1",
@@ -271,25 +273,25 @@ _STORED = (
 _OPTIONS: dict[str, list[str] | None] = {field["id"]: field["options"] for field in CRM_FIELDS}
 
 
-def _errors_of_each(name: str, sent: Any, rules: _Rules) -> Errors:
+def _errors_of_each(name: str, sent: Any, rules: Rules) -> Errors:
     errors: Errors = {}
     for number, item in enumerate(sent if isinstance(sent, list) else ()):
         at = f"{name}.{number}"
         if isinstance(item, dict):
-            errors |= _errors(item, rules, f"{at}.")
+            errors |= errors_of_fields(item, rules, f"{at}.")
         else:
             errors[at] = [f"The {at} must be an object."]
     return errors
 
 
-def _errors_with_meta(sent: dict[str, Any], rules: _Rules, before: str = "") -> Errors:
-    errors = _errors(sent, rules, before)
+def _errors_with_meta(sent: dict[str, Any], rules: Rules, before: str = "") -> Errors:
+    errors = errors_of_fields(sent, rules, before)
     if isinstance(sent.get("meta"), dict):
         errors |= errors_of_meta(sent["meta"], before)
     return errors
 
 
-def _errors(sent: dict[str, Any], rules: _Rules, before: str = "") -> Errors:
+def errors_of_fields(sent: dict[str, Any], rules: Rules, before: str = "") -> Errors:
     """The first complaint about each field."""
     found = {
         f"{before}{name}": _first(rule(sent.get(name)) for rule in checks)

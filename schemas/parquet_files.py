@@ -118,13 +118,18 @@ def _decimals(array: pa.Array) -> _Texts:
 
 
 def _timestamps(array: pa.Array) -> _Texts:
-    """The wall time of the column's own zone; only the day where that is midnight."""
-    if array.type.tz is not None:
-        array = pc.local_timestamp(array)
-    seconds = pc.floor_temporal(array, unit="second").cast(pa.timestamp("s"))
-    is_midnight = pc.equal(seconds, pc.floor_temporal(seconds, unit="day"))
-    days = seconds.cast(pa.date32()).cast(pa.string())
-    return _as_arrow_prints(pc.if_else(is_midnight, days, seconds.cast(pa.string())))
+    """The wall time of the column's own zone, if it has one with its offset from UTC; only the
+    day where that is midnight.
+
+    Without the offset nobody could tell nine o'clock in London from nine o'clock UTC.
+    """
+    zone = array.type.tz
+    array = pc.floor_temporal(array, unit="second").cast(pa.timestamp("s", zone))
+    walls = array if zone is None else pc.local_timestamp(array)
+    is_midnight = pc.equal(walls, pc.floor_temporal(walls, unit="day"))
+    days = walls.cast(pa.date32()).cast(pa.string())
+    texts = walls.cast(pa.string()) if zone is None else pc.strftime(array, "%Y-%m-%d %H:%M:%S%z")
+    return _as_arrow_prints(pc.if_else(is_midnight, days, texts))
 
 
 def _is_uuid(kind: pa.DataType) -> bool:

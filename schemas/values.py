@@ -60,7 +60,9 @@ SENTENCES: dict[str, str] = {
         "{column} has ten digits and no leading zero, which a spreadsheet may have dropped; write "
         "it with its 0, or with + and the country's code."
     ),
-    "two_phones": "{column} holds two phone numbers; put the second one into tel_2.",
+    "two_phones": (
+        "{column} holds two phone numbers; leave one of them (a customer's second goes into tel_2)."
+    ),
     "yes_or_no": "{column} must be yes or no.",
     "entity_id": "{column} must be person or organisation.",
 }

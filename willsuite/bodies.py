@@ -1,20 +1,21 @@
-"""What may be sent to create and change cases, with the vendor's limits.
+"""What may be sent to create and change cases and appointments, with the vendor's limits.
 
 Belongs here: the request structs under their wire names, and turning plain values into them.
 Does not: sending (`client.py`), or what a file may contain (`schemas/`), which checks the same
 limits earlier and with a sentence for each row.
 
-Source: vendor page "Cases"; quirks Q1, Q11-Q17 and Q27 of facts.md. Absent values are left
-out of the request, never sent as null or "".
+Source: vendor pages "Cases" and "Case Appointments"; quirks Q1, Q11-Q17, Q27 and Q41 of facts.md.
+Absent values are left out of the request, never sent as null or "".
 """
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
 from willsuite.errors import InvalidRecordError
+from willsuite.times import read_time
 
 Given = Annotated[str, msgspec.Meta(min_length=1)]
 UpTo25 = Annotated[str, msgspec.Meta(min_length=1, max_length=25)]
@@ -22,6 +23,11 @@ UpTo100 = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 UpTo150 = Annotated[str, msgspec.Meta(min_length=1, max_length=150)]
 WireDate = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{2}/[0-9]{2}/[0-9]{4}\Z")]
 """DD/MM/YYYY."""
+WireTime = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\Z"),
+]
+"""YYYY-MM-DD HH:mm:ss: what a clock on the wall shows; the vendor names no zone (Q35)."""
 MaritalStatus = Literal[
     "married", "civil", "cohabiting", "widowed", "divorced", "dissolved", "separated", "single",
     "other",
@@ -32,6 +38,9 @@ MaritalStatus = Literal[
 class _Request(
     msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbid_unknown_fields=True
 ):
+    noun: ClassVar[str] = "case"
+    """What a refusal calls it."""
+
     def __repr__(self) -> str:
         """The kind alone: a request in a traceback or a log must not show a person."""
         return f"{type(self).__name__}(...)"
@@ -124,7 +133,57 @@ class BulkUpdate(_Request, frozen=True):
     meta: dict[str, Given] = {}
 
 
-Body = TypeVar("Body", NewCase, CaseUpdate, BulkUpdate)
+class NewAppointment(_Request, frozen=True):
+    """The body of `POST /cases/{caseId}/appointments`.
+
+    Each of the flags for e-mail and SMS that is true has a message sent to a real person.
+    """
+
+    noun: ClassVar[str] = "appointment"
+
+    adviser_email: Given
+    """Of a user of the account; can't be changed later."""
+    start_time: WireTime
+    end_time: WireTime
+    email_recipient: Given | None = None
+    """Of a customer of the case."""
+    email_confirmation: bool | None = None
+    email_notification: bool | None = None
+    """Reminder."""
+    sms_recipient: Given | None = None
+    sms_confirmation: bool | None = None
+    sms_notification: bool | None = None
+    """Reminder."""
+    notes: Given | None = None
+    location: Given | None = None
+    """Shown in confirmations and reminders."""
+    zoom_meeting: bool | None = None
+    """The link is not in the answer (Q38)."""
+
+
+class AppointmentUpdate(_Request, frozen=True):
+    """The body of `PATCH /cases/{caseId}/appointments/{appointmentID}`.
+
+    Neither the adviser nor the Zoom meeting can be changed. Whether it sends messages again is
+    documented in one direction only: where a flag is in it.
+    """
+
+    noun: ClassVar[str] = "appointment"
+
+    start_time: WireTime | None = None
+    end_time: WireTime | None = None
+    email_recipient: Given | None = None
+    email_confirmation: bool | None = None
+    email_notification: bool | None = None
+    sms_recipient: Given | None = None
+    sms_confirmation: bool | None = None
+    sms_notification: bool | None = None
+    notes: Given | None = None
+    location: Given | None = None
+
+
+Body = TypeVar("Body", NewCase, CaseUpdate, BulkUpdate, NewAppointment, AppointmentUpdate)
+Appointed = TypeVar("Appointed", NewAppointment, AppointmentUpdate)
 
 
 def new_case(values: Mapping[str, Any]) -> NewCase:
@@ -146,18 +205,50 @@ def bulk_update(values: Mapping[str, Any]) -> BulkUpdate:
     return _converted(values, BulkUpdate)
 
 
+def new_appointment(values: Mapping[str, Any]) -> NewAppointment:
+    """Plain values under their wire names as a request; raises as `case_update` does.
+
+    The end must be later than the start (Q41).
+    """
+    return _with_possible_times(_converted(values, NewAppointment))
+
+
+def appointment_update(values: Mapping[str, Any]) -> AppointmentUpdate:
+    """Plain values under their wire names as a request; raises as `case_update` does.
+
+    The end must be later than the start where both are given.
+    """
+    return _with_possible_times(_converted(values, AppointmentUpdate))
+
+
+def _with_possible_times(request: Appointed) -> Appointed:
+    walls = []
+    for name, text in (("start_time", request.start_time), ("end_time", request.end_time)):
+        if text is None:
+            continue
+        time = read_time(text)
+        if time is None:  # the 31st of June
+            raise _refused(request.noun, f" at {name}")
+        walls.append(time.wall)
+    if walls != sorted(set(walls)):
+        raise InvalidRecordError("The appointment must end after it starts; nothing was sent.")
+    return request
+
+
 def _converted(values: Mapping[str, Any], kind: type[Body]) -> Body:
     try:
         return msgspec.convert(_plain(values), kind)
     except (UnicodeEncodeError, RecursionError):
         raise InvalidRecordError(
-            "The case holds a text that can't be sent as UTF-8, or a list within itself; nothing "
-            "was sent."
+            f"The {kind.noun} holds a text that can't be sent as UTF-8, or a list within itself; "
+            "nothing was sent."
         ) from None
     except msgspec.ValidationError as error:
-        raise InvalidRecordError(
-            f"The case breaks a documented limit{_place(str(error))}; nothing was sent."
-        ) from None
+        raise _refused(kind.noun, _place(str(error))) from None
+
+
+def _refused(noun: str, place: str) -> InvalidRecordError:
+    return InvalidRecordError(f"The {noun} breaks a documented limit{place}; nothing was sent.")
 
 
 def _plain(raw: Any) -> Any:

@@ -19,12 +19,13 @@ import msgspec
 
 from willsuite.answers import Effect, WriteResult, read_error, write_result
 from willsuite.auth import TokenSource
-from willsuite.bodies import BulkUpdate, CaseUpdate, NewCase
+from willsuite.bodies import AppointmentUpdate, BulkUpdate, CaseUpdate, NewAppointment, NewCase
 from willsuite.errors import (
     AnswerLostError,
     AuthenticationError,
     ContractError,
     InvalidRecordError,
+    NotJsonError,
     RateLimitedError,
     TokenUnavailableError,
     TransientError,
@@ -34,9 +35,11 @@ from willsuite.errors import (
 from willsuite.pacing import Pacer
 from willsuite.records import (
     ApiJob,
+    Appointment,
     Case,
     CasesPage,
     CrmField,
+    decode_appointment,
     decode_case,
     decode_crm_fields,
     decode_job,
@@ -233,6 +236,53 @@ class WillSuiteClient:
             "GET /api-jobs/{apiJobID}", path, lambda answer: decode_job(answer.body, job_id)
         )
 
+    async def create_appointment(
+        self, case_id: str, appointment: NewAppointment
+    ) -> WriteResult[Appointment]:
+        """Create an appointment of a case: sent once, as `create_case`.
+
+        Its id is in the record and nowhere else: no endpoint finds an appointment again, so
+        after an ambiguous effect only a person can look. A 404 means that there is no such case.
+        Source: vendor page "Case Appointments", Create Case Appointment.
+
+        Raises:
+            WillSuiteError: credentials, configuration or rate limit; nothing was carried out.
+        """
+        path = f"/cases/{_checked_id(case_id)}/appointments"
+        call = "POST /cases/{caseId}/appointments"
+        return await self._write("POST", path, appointment, decode_appointment, call=call)
+
+    async def update_appointment(
+        self, case_id: str, appointment_id: str, update: AppointmentUpdate
+    ) -> WriteResult[Appointment]:
+        """Change an appointment: sent once, as `create_case`.
+
+        A PATCH, whatever the page's heading says (Q31). Sending the same again changes nothing,
+        but a flag in it may have its message sent again. A 404 is the caller's to read: no such
+        case or appointment, or one deleted before.
+        Source: vendor page "Case Appointments", Update Case Appointment.
+
+        Raises:
+            WillSuiteError: credentials, configuration or rate limit; nothing was carried out.
+        """
+        path = f"/cases/{_checked_id(case_id)}/appointments/{_checked_id(appointment_id)}"
+        call = "PATCH /cases/{caseId}/appointments/{appointmentID}"
+        return await self._write("PATCH", path, update, decode_appointment, call=call)
+
+    async def delete_appointment(self, case_id: str, appointment_id: str) -> WriteResult[None]:
+        """Delete an appointment: sent once, as `create_case`.
+
+        A DELETE, whatever the page's heading says (Q31). It may be sent again after an ambiguous
+        effect: a 404 then means that the first one was carried out.
+        Source: vendor page "Case Appointments", Delete Case Appointment.
+
+        Raises:
+            WillSuiteError: credentials, configuration or rate limit; nothing was carried out.
+        """
+        path = f"/cases/{_checked_id(case_id)}/appointments/{_checked_id(appointment_id)}"
+        call = "DELETE /cases/{caseId}/appointments/{appointmentID}"
+        return await self._write("DELETE", path, None, _nothing, call=call)
+
     def next_fetch_number(self) -> int:
         """Counts answers: of two copies of a case the one with the higher number is later."""
         return next(self._fetches)
@@ -270,7 +320,7 @@ class WillSuiteClient:
         self,
         method: str,
         path: str,
-        body: msgspec.Struct | Sequence[msgspec.Struct],
+        body: msgspec.Struct | Sequence[msgspec.Struct] | None,
         decode: Callable[[bytes], Record],
         *,
         call: str = "",
@@ -279,7 +329,7 @@ class WillSuiteClient:
 
         `call` names it where the path holds an id.
         """
-        content = msgspec.json.encode(body)
+        content = None if body is None else msgspec.json.encode(body)
         budget = RetryBudget(self._clock)
         while True:
             try:
@@ -366,3 +416,13 @@ def _checked_id(value: str) -> str:
     if not is_id(value):
         raise ContractError("An id has characters that no WillSuite id has; nothing was sent.")
     return value
+
+
+def _nothing(body: bytes) -> None:
+    """An answer that is only a status (Q40): whatever is in it isn't read.
+
+    Raises:
+        NotJsonError: it is a web page, a log-in's or a firewall's, so it isn't the API's answer.
+    """
+    if body.lstrip().startswith(b"<"):
+        raise NotJsonError("The answer is a web page.")

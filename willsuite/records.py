@@ -1,13 +1,14 @@
 """The documented records, and reading them from bodies that bend the documentation.
 
-Belongs here: `Case`, `Customer`, `CrmField`, `CasesPage`, and decoding them.
+Belongs here: `Case`, `Customer`, `CrmField`, `CasesPage`, `Appointment`, and decoding them.
 Does not: requests, Arrow or files.
 
 Two routes lead to the same records. The fast one decodes straight into the structs and
 succeeds on bodies as the vendor's examples show them. Where it fails (a new field, a number
 where text is documented), the lenient one reads the body again value by value, counts the
 fields it doesn't know, and refuses only what can't be a case at all.
-Sources: vendor page "Cases"; quirks Q1-Q10 and Q22-Q26 of facts.md.
+Sources: vendor pages "Cases" and "Case Appointments"; quirks Q1-Q10, Q22-Q26 and Q33-Q40 of
+facts.md.
 """
 
 from collections import Counter
@@ -112,6 +113,49 @@ class ApiJob(msgspec.Struct, frozen=True):
     def is_finished(self) -> bool:
         """The vendor's rule: an end time, or one of the two last words; any other word runs on."""
         return bool(self.end_time) or self.status in ("completed", "failed")
+
+
+class Appointment(msgspec.Struct, frozen=True):
+    """An appointment as an answer to a write has it: no endpoint reads one.
+
+    All but `id` may be missing: the answers to a creation and to an update each lack fields of
+    the other (Q38). Flags are True, False or None for "not said" (Q36).
+    """
+
+    id: str
+    customer_case_id: str | None = None
+    type: str | None = None
+    adviser_email: str | None = None
+    """In the vendor's example of a creation it is the recipient's (Q33)."""
+    start_time: str | None = None
+    """As sent back, in either form of `times.read_time` (Q34): compare it with what was sent."""
+    end_time: str | None = None
+    notes: str | None = None
+    location: str | None = None
+    email_recipient: str | None = None
+    """In the vendor's example of a creation it is the adviser's (Q33)."""
+    email_confirmation: bool | None = None
+    email_notification: bool | None = None
+    email_day_before: int | None = None
+    sms_recipient: str | None = None
+    sms_confirmation: bool | None = None
+    sms_notification: bool | None = None
+    sms_day_before: int | None = None
+    attended: bool | None = None
+    cancelled: bool | None = None
+    zoom_id: str | None = None
+    join_url: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    deleted_at: str | None = None
+
+    def __repr__(self) -> str:
+        """As `Customer`'s."""
+        return f"Appointment(id={self.id!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As `Customer`'s."""
+        return [("id", self.id)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +276,18 @@ def decode_job_id(body: bytes) -> str:
     return job_id
 
 
+def decode_appointment(body: bytes) -> Appointment:
+    """The appointment from the answer to its creation or to an update; fields may be missing."""
+    raw = _json(body)
+    if not isinstance(raw, dict) or not _is_id(raw.get("id")) or raw["id"] == "":
+        raise ContractError("An appointment came without an id.")
+    return Appointment(
+        **{name: _text(raw.get(name)) for name in _APPOINTMENT_TEXTS},  # type: ignore[arg-type]
+        **{name: _tri_state(raw.get(name)) for name in _APPOINTMENT_FLAGS},  # type: ignore[arg-type]
+        **{name: _integer(raw.get(name)) for name in _APPOINTMENT_COUNTS},  # type: ignore[arg-type]
+    )
+
+
 def _check(case: Case) -> Case:
     """What even the most lenient reader can't do without."""
     if not case.id:
@@ -258,6 +314,18 @@ _CASE_TEXTS = tuple(
     name for name in Case.__struct_fields__ if name not in ("is_active", "customers", "meta")
 )
 _CUSTOMER_TEXTS = tuple(name for name in Customer.__struct_fields__ if name != "is_deceased")
+
+_APPOINTMENT_FLAGS = (
+    "email_confirmation", "email_notification", "sms_confirmation", "sms_notification",
+    "attended", "cancelled",
+)  # fmt: skip
+_APPOINTMENT_COUNTS = ("email_day_before", "sms_day_before")
+_APPOINTMENT_TEXTS = tuple(
+    name
+    for name in Appointment.__struct_fields__
+    if name not in _APPOINTMENT_FLAGS + _APPOINTMENT_COUNTS
+)
+_TRUE_OR_FALSE = {"1": True, "true": True, "0": False, "false": False}
 
 
 def _is_id(raw: Any) -> bool:
@@ -298,6 +366,11 @@ def _meta(raw: Any) -> Any:
 
 def _flag(raw: Any) -> Flag:
     return raw if raw is None or isinstance(raw, bool | int | str) else str(raw)
+
+
+def _tri_state(raw: Any) -> bool | None:
+    """0, 1, true, false, as numbers or as texts; None for anything else, which says neither."""
+    return _TRUE_OR_FALSE.get((_text(raw) or "").strip().lower())
 
 
 def _text(raw: Any) -> str | None:

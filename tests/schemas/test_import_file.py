@@ -402,8 +402,9 @@ def test_of_options_that_differ_in_case_only_the_very_one_is_meant():
 
 
 def test_every_sentence_can_be_said():
+    details = {"other": 3, "limit": 25, "options": "a, b", "zone": "A/B", "recipient": "Another"}
     for code in schemas.import_file._SENTENCES:
-        said = issue_of(code, 2, "The Column", other=3, limit=25, options="a, b").message
+        said = issue_of(code, 2, "The Column", **details).message
         assert "{" not in said
         assert said.endswith(".")
 

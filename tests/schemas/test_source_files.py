@@ -362,11 +362,15 @@ MIDNIGHT = dt.datetime(1950, 7, 1)
         ),
         pytest.param(
             pa.array([dt.datetime(2024, 6, 30, 23), MOMENT], pa.timestamp("us", "Europe/London")),
-            ["2024-07-01", "2024-07-01 10:30:15"], id="timestamp of London",
+            ["2024-07-01", "2024-07-01 10:30:15+0100"], id="timestamp of London",
         ),
         pytest.param(
-            pa.array([MOMENT], pa.timestamp("us", "-05:00")), ["2024-07-01 04:30:15"],
-            id="timestamp with offset",
+            pa.array([MOMENT, None], pa.timestamp("us", "-05:00")),
+            ["2024-07-01 04:30:15-0500", ""], id="timestamp with offset",
+        ),
+        pytest.param(
+            pa.array([MOMENT, MIDNIGHT], pa.timestamp("ns", "UTC")),
+            ["2024-07-01 09:30:15+0000", "1950-07-01"], id="timestamp of UTC",
         ),
         pytest.param(
             pa.array([dt.datetime(1949, 12, 31, 23, 59, 59, 500_000)]), ["1949-12-31 23:59:59"],

@@ -1,0 +1,273 @@
+"""What files of appointments must look like, and the appointments that are in them.
+
+Belongs here: the pandera model of such files, the rules over their columns and rows, and the
+values of a row as they are sent. Does not: reading files (`source_files.py`), what they have in
+common with files of new cases (`import_file.py`), forms of times (`wall_times.py`), what was done
+with a row before, or the network.
+
+A row says how an appointment of another system is to be in WillSuite (`upsert`), or that it is to
+be gone (`delete`).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+from zoneinfo import ZoneInfo
+
+import pandera.pandas as pa
+
+from schemas.columns import match_columns
+from schemas.import_file import ImportTable, column_issues, issue_of
+from schemas.issues import Issue, SourceError
+from schemas.source_files import Sheet
+from schemas.texts import canonical
+from schemas.values import (
+    EMAIL_CHECK,
+    PHONE_CHECKS,
+    YES_NO,
+    YES_NO_CHECK,
+    check,
+    column,
+    without_placeholders,
+)
+from schemas.wall_times import time_problems, wire_time
+
+Action: TypeAlias = Literal["upsert", "delete"]
+ACTIONS: tuple[Action, ...] = ("upsert", "delete")
+
+_ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z"
+_ID_CHECK = check("not_an_id", lambda texts: texts.str.match(_ID))
+_ACTION_CHECK = check("action", lambda texts: texts.str.casefold().isin(ACTIONS))
+
+IDENTITY_FIELDS = {
+    "key": column("required, unique: the booking's id in the other system"),
+    "action": column("upsert (the default), or delete", _ACTION_CHECK),
+    "case_id": column("the case's id", _ID_CHECK),
+    "case_ref": column("or its reference; one of the two"),
+    "appointment_id": column("only of one that was made outside this tool", _ID_CHECK),
+}
+VALUE_FIELDS = {
+    "adviser_email": column("required: the adviser's, who can't be changed later", EMAIL_CHECK),
+    "start_time": column("required: local time, YYYY-MM-DD HH:MM, or DD/MM/YYYY HH:MM throughout"),
+    "end_time": column("required: as start_time, and later"),
+    "location": column("shown in confirmations and reminders"),
+    "notes": column(""),
+    "email_recipient": column("of a customer of the case", EMAIL_CHECK),
+    "email_confirmation": column("yes sends an e-mail now", YES_NO_CHECK),
+    "email_notification": column("yes sends a reminder by e-mail", YES_NO_CHECK),
+    "sms_recipient": column("a mobile phone, with its 0 or +", *PHONE_CHECKS),
+    "sms_confirmation": column("yes sends an SMS now", YES_NO_CHECK),
+    "sms_notification": column("yes sends a reminder by SMS", YES_NO_CHECK),
+    "zoom_meeting": column("yes makes a link; only when the appointment is made", YES_NO_CHECK),
+}
+APPOINTMENT_FIELDS = IDENTITY_FIELDS | VALUE_FIELDS
+SYNC_APPOINTMENTS = pa.DataFrameSchema(
+    APPOINTMENT_FIELDS,
+    name="sync-appointments",
+    description="One row an appointment.",
+    strict=True,
+    unique_column_names=True,
+)
+"""The contract of the columns, after their headers were normalised; cells are cleaned texts.
+
+Without the times, whose rules depend on a zone.
+"""
+REQUIRED = ("adviser_email", "start_time", "end_time")
+TIMES = ("start_time", "end_time")
+RECIPIENTS = {
+    "email_confirmation": "email_recipient",
+    "email_notification": "email_recipient",
+    "sms_confirmation": "sms_recipient",
+    "sms_notification": "sms_recipient",
+}
+"""Where the message of each flag goes to."""
+FLAGS = (*RECIPIENTS, "zoom_meeting")
+
+
+@dataclass(frozen=True, slots=True)
+class WantedAppointment:
+    """How one row wants an appointment to be."""
+
+    row: int
+    key: str
+    action: Action
+    case_id: str | None
+    case_ref: str | None
+    appointment_id: str | None
+    given: Mapping[str, str | bool] = field(repr=False)
+    """The values under their wire names and in their wire form; of a deletion none."""
+
+
+@dataclass(frozen=True)
+class AppointmentPlan:
+    """Every row of a file: a wanted appointment, or at least one issue."""
+
+    rows: Sequence[int]
+    keys: Mapping[int, str]
+    wanted: Sequence[WantedAppointment]
+    issues: Mapping[int, Sequence[Issue]]
+
+
+def column_table() -> str:
+    """The columns as a Markdown table, for the README."""
+    rows = [f"| `{name}` | {spec.description} |" for name, spec in APPOINTMENT_FIELDS.items()]
+    return "\n".join(["| column | |", "| --- | --- |", *rows])
+
+
+def is_appointment_column(header: str) -> bool:
+    """Whether a header is one of the columns of this kind of file."""
+    return bool(match_columns([header], APPOINTMENT_FIELDS, patterns={}, extra="ignore"))
+
+
+def plan_appointments(
+    sheet: Sheet, *, timezone: ZoneInfo, extra: str = "forbid"
+) -> AppointmentPlan:
+    """All appointments of a file as they are wanted, and all problems of the rows that can't be.
+
+    Args:
+        sheet: the file as text.
+        timezone: of the file's times, which are local and without an offset.
+        extra: "forbid" refuses unknown columns, "ignore" leaves them out.
+
+    Raises:
+        SourceError: the columns can't be understood.
+    """
+    headers = list(sheet.frame.columns)
+    matched = match_columns(headers, APPOINTMENT_FIELDS, patterns={}, extra=extra)
+    if "key" not in matched.values():
+        raise SourceError(
+            "The file needs a column key with the booking's id in the other system: by it a "
+            "second run knows the appointment again."
+        )
+    table = ImportTable(_without_what_is_ignored(sheet, matched), matched)
+    by_row: defaultdict[int, list[Issue]] = defaultdict(list)
+    for issue in [
+        *table.file_issues,
+        *column_issues(table, SYNC_APPOINTMENTS),
+        *_identity_issues(table),
+        *_value_issues(table, timezone),
+    ]:
+        by_row[issue.row].append(issue)
+    keys = {row: key for row, key in zip(table.rows, table.cells["key"], strict=True) if key}
+    return AppointmentPlan(
+        rows=table.rows,
+        keys=keys,
+        wanted=[_wanted(table, index) for index, row in enumerate(table.rows) if row not in by_row],
+        issues=dict(sorted(by_row.items())),
+    )
+
+
+def _without_what_is_ignored(sheet: Sheet, matched: Mapping[str, str]) -> Sheet:
+    """No placeholders for recipients, and of a row that deletes only what says which one.
+
+    A booking that was cancelled often comes with all its old values, and whatever is wrong with
+    them must not keep its appointment in somebody's diary.
+    """
+    frame = sheet.frame.copy()
+    ignored = [header for header, name in matched.items() if name not in IDENTITY_FIELDS]
+    for header, name in matched.items():
+        if name in RECIPIENTS.values():
+            frame[header] = without_placeholders(frame[header])
+        if name == "action":
+            deletes = (frame[header].str.casefold() == "delete").to_numpy(bool, na_value=False)
+            frame.loc[deletes, ignored] = None
+            rows = {row for row, is_one in zip(sheet.rows, deletes, strict=True) if is_one}
+            issues = [
+                issue
+                for issue in sheet.issues
+                if issue.row not in rows or issue.column not in ignored
+            ]
+            sheet = replace(sheet, issues=issues)
+    return replace(sheet, frame=frame)
+
+
+# -- which appointment -----------------------------------------------------------------------
+
+
+def _identity_issues(table: ImportTable) -> Iterator[Issue]:
+    for index, row in enumerate(table.rows):
+        if not table.cell("key", index):
+            yield issue_of("booking_key_missing", row, table.header("key"))
+        names_case = table.cell("case_id", index) or table.cell("case_ref", index)
+        if _action(table, index) == "upsert" and not names_case:
+            yield issue_of("case_missing", row, None)
+    yield from _repeated(table, "key", "booking_key_repeated")
+    yield from _repeated(table, "appointment_id", "appointment_repeated")
+
+
+def _action(table: ImportTable, index: int) -> Action | None:
+    """None where the cell holds neither of the two."""
+    word = (table.cell("action", index) or ACTIONS[0]).casefold()
+    return word if word in ACTIONS else None
+
+
+def _repeated(table: ImportTable, name: str, code: str) -> Iterator[Issue]:
+    """The same in two rows: which of them would come last is anybody's guess."""
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(table.rows):
+        if value := table.cell(name, index):
+            rows[canonical(value)].append(row)
+    for same in rows.values():
+        for row in same if len(same) > 1 else ():
+            other = same[0] if row != same[0] else same[1]
+            yield issue_of(code, row, table.header(name), other=other)
+
+
+# -- how it is to be -------------------------------------------------------------------------
+
+
+def _value_issues(table: ImportTable, timezone: ZoneInfo) -> Iterator[Issue]:
+    yield from _time_issues(table, timezone)
+    for index, row in enumerate(table.rows):
+        if _action(table, index) != "upsert":
+            continue
+        for name in REQUIRED:
+            if not table.cell(name, index):
+                yield issue_of("required_of_appointment", row, table.header(name))
+        for name, recipient in RECIPIENTS.items():
+            if _flag(table.cell(name, index)) and not table.cell(recipient, index):
+                details = {"recipient": table.header(recipient)}
+                yield issue_of("recipient_missing", row, table.header(name), **details)
+
+
+def _time_issues(table: ImportTable, timezone: ZoneInfo) -> Iterator[Issue]:
+    problems: dict[str, dict[str, str]] = {}
+    for name in TIMES:
+        cells = table.cells.get(name, [])
+        problems[name] = time_problems([text for text in cells if text], timezone)
+        for text, row in zip(cells, table.rows, strict=bool(cells)):
+            if text in problems[name]:
+                code = problems[name][text]
+                yield issue_of(code, row, table.header(name), zone=timezone.key)
+    for index, row in enumerate(table.rows):
+        start, end = (table.cell(name, index) for name in TIMES)
+        if not start or not end or start in problems["start_time"] or end in problems["end_time"]:
+            continue
+        if (wire_time(end) or "") <= (wire_time(start) or ""):
+            yield issue_of("end_before_start", row, table.header("end_time"))
+
+
+def _flag(text: str | None) -> bool:
+    return text is not None and YES_NO.get(text.casefold()) == "yes"
+
+
+def _wanted(table: ImportTable, index: int) -> WantedAppointment:
+    action = _action(table, index)
+    assert action is not None  # or the row would have an issue
+    given = {name: text for name in VALUE_FIELDS if (text := table.cell(name, index)) is not None}
+    return WantedAppointment(
+        table.rows[index],
+        table.cell("key", index) or "",
+        action,
+        table.cell("case_id", index),
+        table.cell("case_ref", index),
+        table.cell("appointment_id", index),
+        {name: _wire(name, text) for name, text in given.items()},
+    )
+
+
+def _wire(name: str, text: str) -> str | bool:
+    if name in FLAGS:
+        return _flag(text)
+    return (wire_time(text) or text) if name in TIMES else text
