@@ -87,7 +87,7 @@ class JobWait:
     job: ApiJob | None = None
     """As it was last seen; None where it never was."""
     was_running: bool = False
-    """Whether it was asked about before its end, so that `seconds` say how long it took."""
+    """Whether it was seen running, so that `seconds` say how long it took."""
 
 
 class JobBoard:
@@ -184,7 +184,6 @@ class _Waiting:
                 end = JobEnd.STUCK
             if end is not None:
                 return JobWait(end, self.seconds, self.job, self.was_running)
-            self.was_running = True
             jittered = self.pace.poll_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
             delay = min(jittered, max(self.pace.timeout_seconds - self.seconds, 0.0))
 
@@ -208,6 +207,7 @@ class _Waiting:
         status = self.job.status or "no status"
         await self._show(status if re.fullmatch(r"[a-z _-]{1,30}", status) else "another word")
         if not self.job.is_finished:
+            self.was_running = True
             return None
         return JobEnd.COMPLETED if self.job.status == "completed" else JobEnd.FAILED
 
