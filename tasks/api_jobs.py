@@ -86,6 +86,8 @@ class JobWait:
     """From its submission until its end was seen."""
     job: ApiJob | None = None
     """As it was last seen; None where it never was."""
+    was_running: bool = False
+    """Whether it was seen running, so that `seconds` say how long it took."""
 
 
 class JobBoard:
@@ -171,6 +173,7 @@ class _Waiting:
     started_at: float = field(default_factory=time.monotonic)
     last_seen_seconds: float = 0.0
     job: ApiJob | None = None
+    was_running: bool = False
 
     async def until_it_ends(self, client: WillSuiteClient) -> JobWait:
         delay = 0.0 if self.age_seconds else self.pace.poll_seconds * FIRST_POLL_SHARE
@@ -180,7 +183,7 @@ class _Waiting:
             if end is None and self.seconds >= self.pace.timeout_seconds:
                 end = JobEnd.STUCK
             if end is not None:
-                return JobWait(end, self.seconds, self.job)
+                return JobWait(end, self.seconds, self.job, self.was_running)
             jittered = self.pace.poll_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
             delay = min(jittered, max(self.pace.timeout_seconds - self.seconds, 0.0))
 
@@ -204,6 +207,7 @@ class _Waiting:
         status = self.job.status or "no status"
         await self._show(status if re.fullmatch(r"[a-z _-]{1,30}", status) else "another word")
         if not self.job.is_finished:
+            self.was_running = True
             return None
         return JobEnd.COMPLETED if self.job.status == "completed" else JobEnd.FAILED
 

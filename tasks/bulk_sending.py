@@ -180,7 +180,8 @@ class BulkSender:
     async def _wait(self, record: JobRecord, age_seconds: float = 0.0) -> JobWait:
         assert record.job_id is not None
         wait = await wait_for_api_job(record.job_id, self.pace, age_seconds, self._board)
-        if wait.end in (JobEnd.COMPLETED, JobEnd.FAILED):
+        # one that was over when it was asked about may have taken a second of the day it is old
+        if wait.end in (JobEnd.COMPLETED, JobEnd.FAILED) and (wait.was_running or not age_seconds):
             self._longest_seconds = max(self._longest_seconds, wait.seconds)
         return wait
 

@@ -23,7 +23,7 @@ from tasks.progress import add_progress
 from tasks.spool import write_part
 from willsuite import Case, CaseFilters, CasesPage, Customer, WriteResult, case_update, new_case
 from willsuite.client import MAX_PER_PAGE, NO_FILTERS
-from willsuite.errors import NotFoundError
+from willsuite.errors import RejectedError
 
 Result = TypeVar("Result")
 
@@ -82,18 +82,28 @@ async def get_cases_pages(
 
 
 @read_task(name="get-cases", task_run_name="look up single cases")
-async def get_cases(case_ids: Sequence[str], part: Path) -> list[str]:
+async def get_cases(
+    case_ids: Sequence[str], part: Path, *, may_be_no_ids: bool = False
+) -> list[str]:
     """Each case by its id (`GET /cases/{caseId}`) into the file `part`.
+
+    Args:
+        case_ids: of the cases.
+        part: where to.
+        may_be_no_ids: somebody has typed them, so a refusal (400, 422) is about the id too.
 
     Returns:
         The ids that are no longer there (404).
     """
+    absent = {404, 400, 422} if may_be_no_ids else {404}
     async with connected() as client:
 
         async def fetch(case_id: str) -> pa.Table | None:
             try:
                 case = await client.get_case(case_id)
-            except NotFoundError:
+            except RejectedError as error:
+                if error.status not in absent:
+                    raise
                 return None
             return nested_cases(case_columns([case]), client.next_fetch_number())[0]
 

@@ -10,7 +10,7 @@ whether they are there at all, since their form may change on the way.
 import html
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -155,15 +155,18 @@ def missing_people(
 
     In doubt a person is taken to be there: a customer who was added twice can't be removed through
     the API. `known_ids` are those of the customers before anybody was added: where given, a new
-    customer of the same name is the one that was added, whatever became of the other values.
+    customer of the same name is the one that was added, whatever became of the other values. Of
+    two people of one name, each needs a new customer.
     """
     new = [] if known_ids is None else [each for each in customers if each["id"] not in known_ids]
-    return [
-        person
-        for person in wanted
-        if likest(person, customers) is Sameness.OTHER
-        and not any(_letters(person) == _letters(other) for other in new)
-    ]
+    known = [each for each in customers if each not in new]
+    missing = [person for person in wanted if likest(person, known) is Sameness.OTHER]
+    for other in new:
+        alike = [person for person in missing if _letters(person) == _letters(other)]
+        if alike:
+            made = max(alike, key=lambda person: sameness(person, other))
+            missing = [person for person in missing if person is not made]
+    return missing
 
 
 def lost_values(
@@ -182,8 +185,9 @@ def lost_values(
     ]
     if not made:
         return []
-    lost = [name for name in sent if name in made[0] and not (made[0][name] or "").strip()]
-    births = _birth_date(sent), _birth_date(made[0])
+    kept = max(made, key=lambda other: sameness(sent, other))
+    lost = [name for name in sent if name in kept and not _given(kept, name)]
+    births = _birth_date(sent), _birth_date(kept)
     return [*lost, "date_of_birth"] if all(births) and births[0] != births[1] else lost
 
 
@@ -196,16 +200,24 @@ def _letters(person: Mapping[str, Any]) -> tuple[str, str]:
     return str(first), str(last)
 
 
-def _birth_date(person: Mapping[str, Any]) -> str | None:
-    """As DD/MM/YYYY; None where there is none that can be read (its format isn't documented)."""
-    text = (person.get("date_of_birth") or "").strip()
-    if len(text) > len("YYYY-MM-DD"):
-        # a date turned into an instant by a server in summer time is an hour short of its day
-        try:
-            return f"{datetime.fromisoformat(text) + timedelta(hours=12):%d/%m/%Y}"
-        except ValueError:
-            return None
-    return wire_date(text)
+def _birth_date(person: Mapping[str, Any]) -> date | None:
+    """None where there is none that can be read (its format isn't documented)."""
+    text = _given(person, "date_of_birth")
+    try:
+        if len(text) > len("YYYY-MM-DD"):
+            # a date turned into an instant by a server in summer time is an hour short of its day;
+            # one at noon keeps it
+            return (datetime.fromisoformat(text) + timedelta(hours=11)).date()
+        day, month, year = map(int, (wire_date(text) or "").split("/"))
+        return date(year, month, day)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _given(person: Mapping[str, Any], name: str) -> str:
+    """A value of a person; MySQL's date of zeros is none."""
+    text = (person.get(name) or "").strip()
+    return text if name != "date_of_birth" or text.strip("0-/:T.Z ") else ""
 
 
 def _postcode(person: Mapping[str, Any]) -> str:

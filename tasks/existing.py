@@ -216,7 +216,7 @@ async def _by_id(ids: Collection[str], folder: Path, progress: Progress) -> Foun
     for start in range(0, len(wanted), LOOK_UPS_PER_TASK):
         parts.append(folder / f"by-id-{start}.arrow")
         batch = wanted[start : start + LOOK_UPS_PER_TASK]
-        await get_cases(batch, parts[-1])
+        await get_cases(batch, parts[-1], may_be_no_ids=True)
         await progress.add(len(batch), len(wanted))
     return _matching(parts, (), wanted) if parts else Found()
 

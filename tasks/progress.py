@@ -107,24 +107,29 @@ class LiveTable:
         self._key, self._description = key, description
         self._artifact: UUID | None = None
         self._broken = False
+        self._turn = asyncio.Lock()
+        self._latest = self._shown = ""
 
     async def show(self, markdown: str) -> None:
         """Show this instead of what is shown so far."""
-        if self._broken:
-            return
+        self._latest = markdown
+        async with self._turn:  # calls at once make one artifact, and the last one stays
+            if not self._broken and self._shown != self._latest:
+                await self._show(self._latest)
+
+    async def _show(self, markdown: str) -> None:
         try:
             if self._artifact is None:
-                # calls at once make one artifact
-                self._broken = True
                 created: Any = await acreate_markdown_artifact(
                     key=self._key, description=self._description, markdown=markdown
                 )
-                self._artifact, self._broken = created, False
+                self._artifact = created
                 if page := url_for("flow-run", runtime.flow_run.id):
                     get_run_logger().info("%s: among the artifacts of %s", self._description, page)
             else:
                 async with get_client() as client:
                     await client.update_artifact(self._artifact, ArtifactUpdate(data=markdown))
+            self._shown = markdown
         except Exception as error:  # noqa: BLE001 - as above
             self._broken = True
             get_run_logger().warning("It can't be shown (%s); going on.", type(error).__name__)
