@@ -85,8 +85,19 @@ CHANGE_OUTCOMES = pa.schema(
 """Of rows that change a case also the fields that differ: a JSON object by column each, of what
 the case had and of what the row wants; null where nothing differs."""
 
+
+@dataclass(slots=True)
+class AppointmentOutcome(RowOutcome):
+    """One row of `APPOINTMENT_OUTCOMES`."""
+
+    appointment_id: str | None = None
+
+
+APPOINTMENT_OUTCOMES = pa.schema([*OUTCOMES, pa.field("appointment_id", pa.string())])
+
 assert [field.name for field in fields(RowOutcome)] == OUTCOMES.names
 assert [field.name for field in fields(ChangeOutcome)] == CHANGE_OUTCOMES.names
+assert [field.name for field in fields(AppointmentOutcome)] == APPOINTMENT_OUTCOMES.names
 
 
 def outcome_table(

@@ -39,7 +39,7 @@ from tasks.job_records import JobRecords
 from tasks.policy import RunError
 from willsuite import Settings
 
-WRITING_FLOWS = ("import-cases", "update-cases", "bulk-update-cases")
+WRITING_FLOWS = ("import-cases", "update-cases", "bulk-update-cases", "sync-appointments")
 CONCURRENCY_LIMIT = "willsuite-writes"
 LEASE_SECONDS = 60.0
 """A killed run keeps its slot of the limit until its lease ends."""
@@ -79,6 +79,12 @@ def state_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "willsuite-flows"
 
 
+def account_name(settings: Settings) -> str:
+    """What files and variables of an account are called."""
+    # a hash: the client id is nobody else's business
+    return hashlib.sha256(f"{settings.base_url}\n{settings.client_id}".encode()).hexdigest()[:16]
+
+
 @asynccontextmanager
 async def account_lock(settings: Settings) -> AsyncIterator[AccountLock]:
     """Hold the locks of the account for the time of the block.
@@ -87,8 +93,7 @@ async def account_lock(settings: Settings) -> AsyncIterator[AccountLock]:
         RunError: another run holds one of them.
         OSError: the state folder can't be written.
     """
-    # a hash: the client id is nobody else's business
-    name = hashlib.sha256(f"{settings.base_url}\n{settings.client_id}".encode()).hexdigest()[:16]
+    name = account_name(settings)
     folder = private_folder(state_folder())
     is_first_here = not (folder / f"{name}.lock").exists()
     lock = filelock.FileLock(folder / f"{name}.lock", timeout=0, mode=0o600)

@@ -1,0 +1,190 @@
+"""The flow that keeps appointments in step with another calendar, each made once.
+
+Belongs here: the order of things, and what a person is told. Reading and planning are in
+`schemas/appointment_file.py` and `tasks/bookings.py`, the protocol in `tasks/syncing.py`.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from prefect import flow
+from prefect.logging import get_run_logger
+
+from flows.endings import EXPECTED_ERRORS, failed, run_here
+from flows.writing import (
+    Extra,
+    OnReject,
+    RunSummary,
+    WritingRun,
+    check_choices,
+    ending,
+    read_source,
+    show,
+)
+from schemas.appointment_file import is_appointment_column, plan_appointments
+from schemas.outcomes import APPOINTMENT_OUTCOMES, Outcome
+from tasks.account_lock import account_lock, account_name
+from tasks.bookings import BookingEntry, booking_entry, find_cases_of, plan, sent_values, settle
+from tasks.connection import connected
+from tasks.journal import Journal, journal_path, open_journal
+from tasks.journal_marks import check_marks, leave_marks
+from tasks.ledger import Ledger
+from tasks.policy import RunError, hide_expected_tracebacks
+from tasks.progress import Progress
+from tasks.run_files import run_folder
+from tasks.stopping import cancelled_by_sigterm
+from tasks.syncing import Syncer, keep_in_step
+from willsuite import WillSuiteClient
+
+FLOW = "sync-appointments"
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How the run's file is worked off."""
+
+    dry_run: bool
+    journal: str
+    resolve: Mapping[str, str] = field(repr=False)
+    recreate: bool
+    new_journal: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.resolve, Mapping):
+            raise RunError(
+                'resolve must be an object of keys, like {"B-17": "not created"}; correct it.'
+            )
+
+
+@flow(name=FLOW, validate_parameters=False, persist_result=False)
+async def sync_appointments(
+    source: str,
+    output: str = "data/runs",
+    dry_run: bool = False,
+    connection: str | None = None,
+    journal: str = "data/journal",
+    resolve: dict[str, str] | None = None,
+    recreate: bool = False,
+    new_journal: bool = False,
+    extra: Extra = "forbid",
+    encoding: str | None = None,
+    on_reject: OnReject = "complete",
+) -> RunSummary:
+    """Make, change and delete appointments so that they are as a CSV, Parquet or Excel file says.
+
+    Running it again with the same file changes nothing and writes to nobody. WillSuite can't be
+    asked for an appointment, so a journal remembers what was sent; where an answer was lost the
+    row is "unknown" until a person says what became of it.
+
+    Args:
+        source: The file. Its columns are described in the README.
+        output: Folder for the outcome of every row, and for the rejected rows.
+        dry_run: Send nothing, and say per row what would be done.
+        connection: Name of a "WillSuite connection" block; without it the environment is used.
+        journal: Folder of the journal; on a disk of this machine that is kept and backed up.
+        resolve: What became of uncertain rows, by key. The appointment's id, or "not created" (or
+            what the row's message says).
+        recreate: Delete and make anew what can't be changed; adviser, Zoom meeting and case.
+        new_journal: Begin a new journal, or use another one, although there was one.
+        extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
+        encoding: Of a CSV file, where it can't be told; for example mac_roman.
+        on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
+
+    Returns:
+        A RunSummary. A run that leaves rows failed, unknown or not attempted raises
+        IncompleteRunError, which has it too; one that can't begin raises one of
+        willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
+    """
+    hide_expected_tracebacks()
+    try:
+        check_choices(extra, on_reject)
+        options = _Options(dry_run, str(journal), resolve or {}, recreate, new_journal)
+        folder = run_folder(str(output), FLOW)
+        with cancelled_by_sigterm():
+            async with connected(connection) as client:
+                sheet = await read_source(source, is_appointment_column, encoding)
+                zone = ZoneInfo(client.settings.timezone)
+                read = await asyncio.to_thread(plan_appointments, sheet, timezone=zone, extra=extra)
+                entries = [booking_entry(wanted) for wanted in read.wanted]
+                ledger = Ledger(entries, read.issues, read.keys)
+                run = WritingRun(
+                    FLOW, str(output), folder, sheet, ledger, dry_run, APPOINTMENT_OUTCOMES
+                )
+                work = partial(_work, client, entries, zone, options)
+                stopped_by = await run.carry_out(work)
+                files = await asyncio.to_thread(run.write)
+        summary = run.summary(files)
+        await show(FLOW, "Appointments", summary, read.issues, sent_values(entries))
+    except EXPECTED_ERRORS as error:
+        return failed(error)  # type: ignore[return-value]
+    return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]
+
+
+async def _work(
+    client: WillSuiteClient,
+    entries: Sequence[BookingEntry],
+    zone: ZoneInfo,
+    options: _Options,
+    workspace: Path,
+    progress: Progress,
+) -> str | None:
+    account = account_name(client.settings)
+    path = journal_path(options.journal, account)
+    if options.dry_run:
+        with _journal_to_read(path) as known:
+            if not options.new_journal:
+                await check_marks(account, path, known)
+            await _plan(entries, known, options, workspace, progress)
+            for entry in entries:
+                if entry.step is not None:
+                    entry.end(Outcome.PLANNED)
+        return None
+    async with account_lock(client.settings) as lock:
+        if not path.exists() and not options.new_journal:
+            await check_marks(account, path, None)
+        with open_journal(path, writing=True) as journal:
+            if not options.new_journal:
+                await check_marks(account, path, journal)
+            journal.begin_generation()
+            await leave_marks(account, journal)
+            if left := settle(journal, options.resolve):
+                get_run_logger().warning(
+                    "resolve names %s key(s) that aren't uncertain, or were settled for an earlier "
+                    "attempt; they are left alone.", f"{left:,}",
+                )  # fmt: skip
+            await _plan(entries, journal, options, workspace, progress)
+            syncer = Syncer(client, journal, zone, recreate=options.recreate)
+            await keep_in_step(entries, syncer, lock, progress)
+        return syncer.breaker.stopped_by
+
+
+@contextmanager
+def _journal_to_read(path: Path) -> Iterator[Journal | None]:
+    """None where there is none: a plan makes none."""
+    with ExitStack() as stack:
+        yield stack.enter_context(open_journal(path, writing=False)) if path.exists() else None
+
+
+async def _plan(
+    entries: Sequence[BookingEntry],
+    journal: Journal | None,
+    options: _Options,
+    workspace: Path,
+    progress: Progress,
+) -> None:
+    for entry in await find_cases_of(entries, journal, workspace, progress):
+        plan(entry, journal, recreate=options.recreate)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m flows.sync_appointments")
+    parser.add_argument("source")
+    parser.add_argument("--plan", action="store_true", help="only say what would happen")
+    given = parser.parse_args()
+    run_here(sync_appointments, source=given.source, dry_run=given.plan)

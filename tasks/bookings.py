@@ -1,0 +1,393 @@
+"""What is to be done about each booking of a file, by what the journal knows of it.
+
+Belongs here: the entries of a run that keeps appointments in step, the sentences of their codes,
+the step that a row asks for, and what a person says about an uncertain one. Does not: sending
+(`tasks/syncing.py`), or the journal's file (`tasks/journal.py`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+
+from schemas.appointment_file import RECIPIENTS, WantedAppointment
+from schemas.outcomes import AppointmentOutcome, Outcome, RowOutcome
+from schemas.texts import canonical
+from tasks.existing import Found, current_cases
+from tasks.journal import PENDING, Booking, BookingState, Journal
+from tasks.ledger import STOPPED, Entry
+from tasks.policy import RunError
+from tasks.progress import Progress
+from willsuite.client import is_id
+
+AGAIN = "Run the same file again."
+FIXED_FIELDS = {"adviser_email": "the adviser", "zoom_meeting": "the Zoom meeting"}
+"""What the vendor's update doesn't take."""
+CASE_REF = "case_ref"
+"""Kept beside the fields: a row that still has it needn't be looked up again."""
+NOT_CREATED = "not created"
+
+SENTENCES = {
+    "stopped": STOPPED,
+    "interrupted": f"The run was stopped while this row was under way. {AGAIN}",
+    "creation_unsure": (
+        "It isn't known whether this appointment was made, so it is not sent again. Look into the "
+        'adviser\'s diary, and run the file again with resolve={{"{key}": "<the appointment\'s '
+        'id>"}}, or with resolve={{"{key}": "{word}"}} if it isn\'t there.'
+    ),
+    "message_unsure": (
+        "The appointment is as the row has it, but it isn't known whether its message ({flags}) "
+        "went out, so it is not sent again. Ask the client; then run the file again with "
+        'resolve={{"{key}": "{appointment_id}"}}.'
+    ),
+    "change_unsure": f"It isn't known whether this change was made; repeating it is safe. {AGAIN}",
+    "deletion_unsure": (
+        f"It isn't known whether this appointment was deleted; repeating it is safe. {AGAIN}"
+    ),
+    "unreachable": f"WillSuite could not be reached. {AGAIN}",
+    "no_case": "WillSuite has no case with this reference; correct it.",
+    "case_ref_twice": "More than one case has this reference: {ids}. Give the case_id instead.",
+    "not_found": "WillSuite has no such appointment, or no such case; correct the row.",
+    "gone": (
+        "WillSuite has no such appointment any more; somebody has deleted it. Take the row out, "
+        "write delete as its action, or run with recreate=True to make a new one."
+    ),
+    "fixed": (
+        "{what} of an appointment can't be changed; run with recreate=True, which deletes it and "
+        "makes a new one (with the messages that the row asks for), or put back what it was."
+    ),
+    "other_appointment": (
+        "The journal has another appointment for this key ({appointment_id}); correct the key or "
+        "the appointment_id."
+    ),
+    "case_of_deletion": "Give the case_id or case_ref of the appointment, too.",
+    "never_made": "No appointment was made for this key, so there is none to delete.",
+    "was_gone": "It was deleted already, by somebody else.",
+}
+
+
+class Step(StrEnum):
+    """What is sent for a row."""
+
+    DELETE = "delete"
+    UPDATE = "update"
+    RECREATE = "recreate"
+    CREATE = "create"
+
+
+@dataclass(slots=True, kw_only=True)
+class BookingEntry(Entry):
+    """One row and what has become of it."""
+
+    sentences: ClassVar[Mapping[str, str]] = SENTENCES
+
+    wanted: WantedAppointment = field(repr=False)
+    wanted_case: str | None = None
+    """The id of the row's case, where it was given or found by its reference."""
+    appointment_id: str | None = None
+    step: Step | None = None
+    values: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
+    """What the step sends, under the wire names."""
+    is_open: bool = False
+    """Its last answer left open whether it was carried out, and it may be repeated."""
+
+    def row_outcomes(self) -> Iterable[RowOutcome]:
+        """As `Entry.row_outcomes`, with the appointment's id."""
+        for row in Entry.row_outcomes(self):
+            yield AppointmentOutcome(
+                row.row, row.key, row.action, row.outcome, row.case_id, row.code, row.message,
+                row.attempts, self.appointment_id,
+            )  # fmt: skip
+
+
+def booking_entry(wanted: WantedAppointment) -> BookingEntry:
+    """The entry of a row that nothing was done about yet."""
+    return BookingEntry(
+        rows=(wanted.row,),
+        key=wanted.key,
+        action="none",
+        wanted=wanted,
+        wanted_case=wanted.case_id,
+    )
+
+
+def digests(values: Mapping[str, str | bool], journal: Journal) -> dict[str, str]:
+    """Values as the journal keeps them."""
+    return {name: journal.digest(name, _comparable(name, value)) for name, value in values.items()}
+
+
+def _comparable(name: str, value: str | bool) -> str | bool:
+    is_address = name in ("adviser_email", "email_recipient") and isinstance(value, str)
+    return value.casefold() if is_address and isinstance(value, str) else value
+
+
+def flags_of(values: Mapping[str, str | bool]) -> list[str]:
+    """The flags among `values` that have a message sent to somebody."""
+    return [name for name in RECIPIENTS if values.get(name) is True]
+
+
+async def find_cases_of(
+    entries: Sequence[BookingEntry], journal: Journal | None, workspace: Path, progress: Progress
+) -> list[BookingEntry]:
+    """Find the cases of rows that give only a reference which the journal doesn't know.
+
+    Returns:
+        The entries that can be planned; the others have their outcome.
+
+    Raises:
+        WillSuiteError, RunError: the account can't be read.
+    """
+    asking = [entry for entry in entries if _needs_case(entry, journal)]
+    refs = [entry.wanted.case_ref or "" for entry in asking]
+    found = await current_cases((), refs, workspace, progress) if refs else Found()
+    for entry in asking:
+        cases = found.with_ref(entry.wanted.case_ref or "")
+        if len(cases) == 1:
+            entry.wanted_case = cases[0].id
+        elif cases:
+            entry.end(Outcome.CONFLICT, "case_ref_twice", ids=", ".join(case.id for case in cases))
+        else:
+            entry.end(Outcome.REJECTED, "no_case")
+    ended = {id(entry) for entry in asking if entry.wanted_case is None}
+    return [entry for entry in entries if id(entry) not in ended]
+
+
+def _needs_case(entry: BookingEntry, journal: Journal | None) -> bool:
+    wanted = entry.wanted
+    if wanted.case_id is not None or wanted.case_ref is None:
+        return False
+    booking = journal.booking(entry.key) if journal else None
+    if booking is None or booking.state is BookingState.DELETED:
+        return wanted.action == "upsert" or wanted.appointment_id is not None
+    return wanted.action == "upsert" and not _has_ref(booking, wanted, journal)
+
+
+def _has_ref(booking: Booking, wanted: WantedAppointment, journal: Journal | None) -> bool:
+    ref = canonical(wanted.case_ref or "")
+    return journal is not None and booking.fields.get(CASE_REF) == journal.digest(CASE_REF, ref)
+
+
+# -- what a row asks for ----------------------------------------------------------------------
+
+
+def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> None:
+    """Give the entry its next step, or, where nothing is to be sent, its outcome.
+
+    Args:
+        entry: of the row.
+        journal: what was done before; None where there is none yet.
+        recreate: whether what can't be changed is deleted and made anew.
+    """
+    entry.step, entry.values, entry.is_open = None, {}, False
+    booking = journal.booking(entry.key) if journal else None
+    if booking is not None:
+        entry.case_id, entry.appointment_id = booking.case_id, booking.appointment_id
+    if booking is not None and booking.state is BookingState.CREATING:
+        entry.end(Outcome.UNKNOWN, "creation_unsure", key=entry.key, word=not_created_word(booking))
+    elif entry.wanted.action == "delete":
+        _plan_deletion(entry, booking)
+    elif booking is None or booking.state is BookingState.DELETED:
+        _plan_new(entry)
+    else:
+        assert journal is not None
+        _plan_existing(entry, booking, journal, recreate)
+
+
+def _begin(entry: BookingEntry, step: Step, values: Mapping[str, str | bool] | None = None) -> None:
+    entry.step, entry.action, entry.values = step, step.value, values or {}
+
+
+def _plan_deletion(entry: BookingEntry, booking: Booking | None) -> None:
+    if booking is not None and booking.state is not BookingState.DELETED:
+        _begin(entry, Step.DELETE)
+    elif entry.wanted.appointment_id in (None, entry.appointment_id):
+        entry.end(Outcome.UNCHANGED, None if booking else "never_made")
+    elif entry.wanted_case is None:
+        entry.end(Outcome.REJECTED, "case_of_deletion")
+    else:
+        entry.case_id, entry.appointment_id = entry.wanted_case, entry.wanted.appointment_id
+        _begin(entry, Step.DELETE)
+
+
+def _plan_new(entry: BookingEntry) -> None:
+    """The journal has no appointment for the key."""
+    entry.case_id, entry.appointment_id = entry.wanted_case, entry.wanted.appointment_id
+    if entry.appointment_id is None:
+        _begin(entry, Step.CREATE, entry.wanted.given)
+    else:  # made outside this tool: of its values nothing is known
+        _begin(entry, Step.UPDATE, _changeable(entry.wanted.given))
+
+
+def _changeable(values: Mapping[str, str | bool]) -> dict[str, str | bool]:
+    return {name: value for name, value in values.items() if name not in FIXED_FIELDS}
+
+
+def _plan_existing(entry: BookingEntry, booking: Booking, journal: Journal, recreate: bool) -> None:
+    wanted = entry.wanted
+    if wanted.appointment_id not in (None, booking.appointment_id):
+        entry.end(Outcome.CONFLICT, "other_appointment", appointment_id=booking.appointment_id)
+        return
+    case_id = entry.wanted_case
+    is_same_case = case_id == booking.case_id if case_id else _has_ref(booking, wanted, journal)
+    changed = _differing(wanted.given, booking, journal)
+    fixed = [what for name, what in FIXED_FIELDS.items() if name in changed]
+    fixed += [] if is_same_case else ["the case"]
+    if booking.state is BookingState.DELETING or (fixed and recreate):
+        entry.case_id = case_id or booking.case_id
+        _begin(entry, Step.RECREATE, wanted.given)
+    elif fixed:
+        what = " and ".join(fixed)
+        entry.end(Outcome.CONFLICT, "fixed", what=what[0].upper() + what[1:])
+    elif changed:
+        _begin(entry, Step.UPDATE, changed)
+    else:
+        end_in_step(entry, booking, Outcome.UNCHANGED)
+
+
+def _differing(
+    given: Mapping[str, str | bool], booking: Booking, journal: Journal
+) -> dict[str, str | bool]:
+    """The values that the appointment hasn't got, as far as is known."""
+    wanted = digests(given, journal)
+    return {
+        name: value
+        for name, value in given.items()
+        # a flag that was never sent is off
+        if booking.fields.get(name, wanted[name] if value is False else None) != wanted[name]
+    }
+
+
+def end_in_step(entry: BookingEntry, booking: Booking, outcome: Outcome) -> None:
+    """The appointment is as the row wants it; a message of it may be in doubt, though."""
+    entry.appointment_id = booking.appointment_id
+    if booking.has_message_in_doubt:
+        flags = ", ".join(flags_of(entry.wanted.given)) or "e-mail or SMS"
+        entry.end(
+            Outcome.UNKNOWN, "message_unsure", key=entry.key, flags=flags,
+            appointment_id=booking.appointment_id,
+        )  # fmt: skip
+    else:
+        entry.end(outcome)
+
+
+# -- what a person says ------------------------------------------------------------------------
+
+
+def not_created_word(booking: Booking) -> str:
+    """What `resolve` must say of a creation that didn't happen.
+
+    The first time "not created", then with the number of the attempt: a word that was meant for an
+    earlier attempt (a retried run has the same parameters) says nothing about this one.
+    """
+    return NOT_CREATED if booking.creations <= 1 else f"{NOT_CREATED} {booking.creations}"
+
+
+def settle(journal: Journal, resolve: Mapping[str, str]) -> int:
+    """Put into the journal what a person has found out about uncertain appointments.
+
+    Args:
+        journal: open for writing.
+        resolve: key to the appointment's id, or to `not_created_word`.
+
+    Returns:
+        How many of them say nothing about what is uncertain now; they are left alone.
+
+    Raises:
+        RunError: a key is not in the journal, or a value is neither an id nor the word.
+    """
+    left = 0
+    for key, said in resolve.items():
+        booking = journal.booking(str(key))
+        word = " ".join(str(said).split())
+        if booking is None:
+            raise RunError("resolve has a key that the journal doesn't know; correct it.")
+        if not is_id(word) and not word.casefold().startswith(NOT_CREATED):
+            raise RunError(
+                f'A value of resolve must be the appointment\'s id or "{NOT_CREATED}"; correct it.'
+            )
+        settled = _settled(booking, word)
+        if settled is None:
+            left += 1
+        else:
+            journal.put(str(key), settled)
+    return left
+
+
+def _settled(booking: Booking, word: str) -> Booking | None:
+    """The booking as it then is; None where the word doesn't fit."""
+    if booking.state is BookingState.CREATING:
+        if word.casefold() == not_created_word(booking):
+            return replace(booking, state=BookingState.DELETED, fields={})
+        if is_id(word):
+            return replace(booking, state=BookingState.EXISTS, appointment_id=word)
+    elif booking.has_message_in_doubt and word == booking.appointment_id:
+        return replace(booking, has_message_in_doubt=False)
+    return None
+
+
+# -- what the journal says while a request is under way ------------------------------------------
+
+
+def creating(entry: BookingEntry, before: Booking | None, journal: Journal) -> Booking:
+    """An appointment is about to be sent; without an answer nobody knows whether it exists."""
+    assert entry.case_id is not None
+    return Booking(
+        BookingState.CREATING,
+        entry.case_id,
+        fields=digests(entry.values, journal) | _case_ref(entry, journal),
+        creations=(before.creations if before else 0) + 1,
+    )
+
+
+def existing(entry: BookingEntry, before: Booking | None, journal: Journal) -> Booking:
+    """The appointment that is to be changed or deleted.
+
+    Of one that was made outside this tool only what can't be changed is taken to be as the row
+    has it.
+    """
+    is_known = before is not None and before.state is not BookingState.DELETED
+    if before is not None and is_known and before.appointment_id == entry.appointment_id:
+        return before
+    assert entry.case_id is not None
+    fixed = {name: value for name, value in entry.wanted.given.items() if name in FIXED_FIELDS}
+    return Booking(
+        BookingState.EXISTS,
+        entry.case_id,
+        entry.appointment_id,
+        digests(fixed, journal) | _case_ref(entry, journal),
+        creations=before.creations if before else 0,
+    )
+
+
+def changing(booking: Booking, values: Mapping[str, str | bool], journal: Journal) -> Booking:
+    """These values are about to be sent: until there is an answer the fields are unknown.
+
+    Flags count as sent, so that nobody is written to twice, and their messages are in doubt.
+    """
+    flags = flags_of(values)
+    fields = dict.fromkeys(values, PENDING) | digests(dict.fromkeys(flags, True), journal)
+    return replace(
+        booking,
+        fields={**booking.fields, **fields},
+        has_message_in_doubt=booking.has_message_in_doubt or bool(flags),
+    )
+
+
+def changed(booking: Booking, values: Mapping[str, str | bool], journal: Journal) -> Booking:
+    """These values were accepted."""
+    return replace(booking, fields={**booking.fields, **digests(values, journal)})
+
+
+def _case_ref(entry: BookingEntry, journal: Journal) -> dict[str, str]:
+    ref = entry.wanted.case_ref
+    return {} if ref is None else {CASE_REF: journal.digest(CASE_REF, canonical(ref))}
+
+
+def sent_values(entries: Sequence[BookingEntry]) -> dict[str, int]:
+    """How many rows send each value, or would."""
+    counts: dict[str, int] = {}
+    for entry in entries:
+        for name in entry.values:
+            counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
