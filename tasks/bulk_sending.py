@@ -34,6 +34,8 @@ class Batch:
 
     entries: Sequence[ChangeEntry]
     record: JobRecord
+    before: Sequence[tuple[Outcome, str | None, str | None]]
+    """What was known of its entries before it was sent."""
     sent_at: float = field(default_factory=time.monotonic)
     wait: JobWait | None = None
     """How its job ended; None where no answer named a job."""
@@ -42,6 +44,11 @@ class Batch:
     def unproven(self) -> list[ChangeEntry]:
         """Entries whose cases haven't been seen with the wanted values."""
         return [entry for entry in self.entries if entry.outcome is not Outcome.UPDATED]
+
+    def undo(self) -> None:
+        """Nothing of it was carried out: what was known before is all that is known."""
+        for entry, ending in zip(self.entries, self.before, strict=True):
+            entry.outcome, entry.code, entry.message = ending
 
     @property
     def is_unseen(self) -> bool:
@@ -144,22 +151,25 @@ class BulkSender:
         except WillSuiteError as error:
             # these mean that nothing was carried out
             self._records.forget(record)
-            for entry, ending in zip(entries, before, strict=True):
+            Batch(entries, record, before).undo()
+            for entry in entries:
                 entry.attempts -= 1
-                entry.outcome, entry.code, entry.message = ending
             self.stopped_by = self.stopped_by or str(error)
             return
-        await self._judge(Batch(entries, record), result)
+        await self._judge(Batch(entries, record, before), result)
 
     async def _judge(self, batch: Batch, result: WriteResult[str]) -> None:
         if result.effect is Effect.REJECTED or result.code == TOO_LARGE:
             self._records.forget(batch.record)
+            batch.undo()
             await self._halve(batch.entries, result)
             return
         if result.effect is Effect.NOT_APPLIED:
             self._records.forget(batch.record)
+            batch.undo()
             for entry in batch.entries:
-                entry.end(Outcome.FAILED, "unreachable")
+                if not entry.taken_count:
+                    entry.end(Outcome.FAILED, "unreachable")
             return
         self.batches.append(batch)
         for entry in batch.entries:
@@ -193,14 +203,11 @@ class BulkSender:
                 "its support."
             )
         if self.stopped_by is not None:
-            for entry in entries:
-                entry.end(Outcome.NOT_ATTEMPTED, "stopped")
-        elif len(entries) == 1:
+            return
+        if len(entries) == 1:
             said = result.complaint or f"WillSuite refused the row ({result.code})."
             entries[0].end(Outcome.REJECTED, result.code, said)
         else:
-            for entry in entries:
-                entry.end(Outcome.NOT_ATTEMPTED, "stopped")
             middle = len(entries) // 2
             await together(self._send(half) for half in (entries[:middle], entries[middle:]))
 
