@@ -24,6 +24,8 @@ from willsuite.errors import WillSuiteError
 LONGEST_JOB_FACTOR = 2
 """A batch whose job nobody can see is waited for so many times as long as the longest job took."""
 MAX_SAID_CHARACTERS = 500
+MAX_REFUSALS = 64
+"""So many batches refused and none taken: it isn't about single rows (a path that isn't there)."""
 TOO_LARGE = "status_413"
 """Said by a web server in its own words, before it reads the batch."""
 
@@ -86,6 +88,8 @@ class BulkSender:
         self._slots = asyncio.Semaphore(client.settings.max_concurrency)
         self._longest_seconds = 0.0
         self._expected = 0
+        self._refusals: int | None = 0
+        """How many batches were refused; None once one was taken."""
         self.pace = pace
         self.settle_seconds = client.settings.settle_seconds
         self.batches: list[Batch] = []
@@ -172,6 +176,7 @@ class BulkSender:
                     entry.end(Outcome.FAILED, "unreachable")
             return
         self.batches.append(batch)
+        self._refusals = None
         for entry in batch.entries:
             entry.taken_count += 1
         if result.record is not None and is_id(result.record):
@@ -202,10 +207,20 @@ class BulkSender:
                 "WillSuite doesn't permit these credentials to update in bulk (status 403); ask "
                 "its support."
             )
+        elif self._refusals is not None:
+            self._refusals += 1
+            if self._refusals >= MAX_REFUSALS:
+                self.stopped_by = self.stopped_by or (
+                    f"WillSuite refused {MAX_REFUSALS} batches, even small ones, and took none "
+                    f"({result.code}), so nothing more was sent; the outcomes have its words."
+                )
+        said = result.complaint or f"WillSuite refused the row ({result.code})."
         if self.stopped_by is not None:
+            for entry in entries:
+                if not entry.taken_count:
+                    entry.end(Outcome.NOT_ATTEMPTED, "stopped", said)
             return
         if len(entries) == 1:
-            said = result.complaint or f"WillSuite refused the row ({result.code})."
             entries[0].end(Outcome.REJECTED, result.code, said)
         else:
             middle = len(entries) // 2
