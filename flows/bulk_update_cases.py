@@ -34,6 +34,7 @@ from tasks.bulk_sending import BulkSender
 from tasks.bulk_updating import update_in_bulk
 from tasks.changes import ChangeEntry, changed_columns
 from tasks.connection import connected
+from tasks.existing import ids_changed_since
 from tasks.exported import exported_cases
 from tasks.matching import end_unchanged_by, look_at
 from tasks.policy import RunError, hide_expected_tracebacks
@@ -104,7 +105,7 @@ async def bulk_update_cases(
         connection: Name of a "WillSuite connection" block; without it the environment is used.
         verify: Read every changed case back; without it WillSuite's word for a job is believed.
         compare_to: "live" reads the cases first; "latest" trusts the latest export for the rows
-            that need no change, and reads only the others.
+            that need no change and whose cases weren't changed since, and reads only the others.
         exports: Where export-cases has put that export (a folder or a URL).
         batch_size: Cases in one job, at most 2,500.
         job_poll_seconds: How often a job is asked about; WillSuite wants 5 to 10 minutes.
@@ -154,8 +155,10 @@ async def _work(
         wanted = [entry.wanted for entry in entries]
         ids = [change.case_id for change in wanted if change.case_id]
         refs = [change.ref for change in wanted if change.ref]
-        exported = await exported_cases(options.exports, ids, refs)
-        entries = end_unchanged_by(exported, entries)
+        exported, watermark = await exported_cases(options.exports, ids, refs)
+        changed = await ids_changed_since(watermark, workspace, progress)
+        if changed is not None:
+            entries = end_unchanged_by(exported.without(changed), entries)
     if options.dry_run:
         for entry in await look_at(entries, workspace, progress):
             entry.end(Outcome.PLANNED)

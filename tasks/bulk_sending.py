@@ -24,6 +24,8 @@ from willsuite.errors import WillSuiteError
 LONGEST_JOB_FACTOR = 2
 """A batch whose job nobody can see is waited for so many times as long as the longest job took."""
 MAX_SAID_CHARACTERS = 500
+MAX_REFUSALS = 64
+"""So many batches refused and none taken: it isn't about single rows (a path that isn't there)."""
 TOO_LARGE = "status_413"
 """Said by a web server in its own words, before it reads the batch."""
 
@@ -34,6 +36,8 @@ class Batch:
 
     entries: Sequence[ChangeEntry]
     record: JobRecord
+    before: Sequence[tuple[Outcome, str | None, str | None]]
+    """What was known of its entries before it was sent."""
     sent_at: float = field(default_factory=time.monotonic)
     wait: JobWait | None = None
     """How its job ended; None where no answer named a job."""
@@ -42,6 +46,11 @@ class Batch:
     def unproven(self) -> list[ChangeEntry]:
         """Entries whose cases haven't been seen with the wanted values."""
         return [entry for entry in self.entries if entry.outcome is not Outcome.UPDATED]
+
+    def undo(self) -> None:
+        """Nothing of it was carried out: what was known before is all that is known."""
+        for entry, ending in zip(self.entries, self.before, strict=True):
+            entry.outcome, entry.code, entry.message = ending
 
     @property
     def is_unseen(self) -> bool:
@@ -79,6 +88,8 @@ class BulkSender:
         self._slots = asyncio.Semaphore(client.settings.max_concurrency)
         self._longest_seconds = 0.0
         self._expected = 0
+        self._refusals: int | None = 0
+        """How many batches were refused; None once one was taken."""
         self.pace = pace
         self.settle_seconds = client.settings.settle_seconds
         self.batches: list[Batch] = []
@@ -144,24 +155,28 @@ class BulkSender:
         except WillSuiteError as error:
             # these mean that nothing was carried out
             self._records.forget(record)
-            for entry, ending in zip(entries, before, strict=True):
+            Batch(entries, record, before).undo()
+            for entry in entries:
                 entry.attempts -= 1
-                entry.outcome, entry.code, entry.message = ending
             self.stopped_by = self.stopped_by or str(error)
             return
-        await self._judge(Batch(entries, record), result)
+        await self._judge(Batch(entries, record, before), result)
 
     async def _judge(self, batch: Batch, result: WriteResult[str]) -> None:
         if result.effect is Effect.REJECTED or result.code == TOO_LARGE:
             self._records.forget(batch.record)
+            batch.undo()
             await self._halve(batch.entries, result)
             return
         if result.effect is Effect.NOT_APPLIED:
             self._records.forget(batch.record)
+            batch.undo()
             for entry in batch.entries:
-                entry.end(Outcome.FAILED, "unreachable")
+                if not entry.taken_count:
+                    entry.end(Outcome.FAILED, "unreachable")
             return
         self.batches.append(batch)
+        self._refusals = None
         for entry in batch.entries:
             entry.taken_count += 1
         if result.record is not None and is_id(result.record):
@@ -192,15 +207,22 @@ class BulkSender:
                 "WillSuite doesn't permit these credentials to update in bulk (status 403); ask "
                 "its support."
             )
+        elif self._refusals is not None:
+            self._refusals += 1
+            if self._refusals >= MAX_REFUSALS:
+                self.stopped_by = self.stopped_by or (
+                    f"WillSuite refused {MAX_REFUSALS} batches, even small ones, and took none "
+                    f"({result.code}), so nothing more was sent; the outcomes have its words."
+                )
+        said = result.complaint or f"WillSuite refused the row ({result.code})."
         if self.stopped_by is not None:
             for entry in entries:
-                entry.end(Outcome.NOT_ATTEMPTED, "stopped")
-        elif len(entries) == 1:
-            said = result.complaint or f"WillSuite refused the row ({result.code})."
+                if not entry.taken_count:
+                    entry.end(Outcome.NOT_ATTEMPTED, "stopped", said)
+            return
+        if len(entries) == 1:
             entries[0].end(Outcome.REJECTED, result.code, said)
         else:
-            for entry in entries:
-                entry.end(Outcome.NOT_ATTEMPTED, "stopped")
             middle = len(entries) // 2
             await together(self._send(half) for half in (entries[:middle], entries[middle:]))
 

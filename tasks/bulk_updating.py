@@ -72,7 +72,7 @@ async def update_in_bulk(
         since = datetime.now(UTC) - READ_BACK_OVERLAP
         await sender.send(to_send)
         if not verify:
-            _believe(sender.batches)
+            _believe(sender)
             break
         to_send = await _resolve(sender, since, workspace, progress)
         if to_send:
@@ -170,9 +170,11 @@ def _may_be_sent_again(entry: ChangeEntry, batch: Batch) -> bool:
     return entry.taken_count < (MAX_UNSEEN_SENDS if batch.wait is None else MAX_JOBS)
 
 
-def _believe(batches: Sequence[Batch]) -> None:
+def _believe(sender: BulkSender) -> None:
     """Without reading back: what a completed job had is updated, of the rest nothing is known."""
-    for batch in batches:
+    for batch in sender.batches:
+        if batch.wait is not None and batch.wait.end in (JobEnd.COMPLETED, JobEnd.FAILED):
+            sender.forget(batch)
         is_completed = batch.wait is not None and batch.wait.end is JobEnd.COMPLETED
         for entry in batch.entries:
             if is_completed:

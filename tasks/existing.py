@@ -31,7 +31,7 @@ from tasks.files import private_folder
 from tasks.listing import WIRE_TIME, list_cases, list_once
 from tasks.policy import RunError, read_task
 from tasks.progress import Progress, add_progress
-from tasks.spool import merged, write_part
+from tasks.spool import merged, part_ids, write_part
 from tasks.verification import Verification
 from willsuite import Case, CaseFilters
 from willsuite.client import MAX_PER_PAGE, NO_FILTERS, is_id
@@ -91,6 +91,14 @@ class Found:
             self.by_id.setdefault(case.id.casefold(), []).append(case)
         if has_ref:
             self.by_ref.setdefault(canonical(case.ref or ""), []).append(case)
+
+    def without(self, ids: Collection[str]) -> "Found":
+        """The same, but for the cases with these ids."""
+        by_ref, by_id = (
+            {key: [case for case in cases if case.id not in ids] for key, cases in found.items()}
+            for found in (self.by_ref, self.by_id)
+        )
+        return Found(by_ref, by_id)
 
     def __or__(self, other: "Found") -> "Found":
         return Found(self.by_ref | other.by_ref, self.by_id | other.by_id)
@@ -152,6 +160,20 @@ async def changed_cases(
         return await _by_id(ids, folder, progress)
 
 
+async def ids_changed_since(
+    wire_time: str, workspace: Path, progress: Progress
+) -> frozenset[str] | None:
+    """Ids of all cases changed at or after this time, in the vendor's format.
+
+    None where too much moves for it to be told. Raises as `find_cases`.
+    """
+    with _folder(workspace) as folder:
+        listing = await list_cases(folder, CaseFilters(updated_after=wire_time), progress)
+        if listing.verification is Verification.UNCONVERGED:
+            return None
+        return frozenset(case_id for part in listing.parts for case_id in part_ids(part))
+
+
 async def with_people(cases: Sequence[FoundCase], workspace: Path) -> dict[str, FoundCase]:
     """`cases` by id; those that a list shows without customers are asked for by their id."""
     with _folder(workspace) as folder:
@@ -210,14 +232,19 @@ async def _sweep(
 
 async def _by_id(ids: Collection[str], folder: Path, progress: Progress) -> Found:
     """Each case by its own request; what no id can look like isn't asked for."""
-    wanted, parts = sorted(filter(is_id, ids)), []
-    if wanted:
+    wanted: list[str] = sorted(filter(is_id, ids))
+    parts: list[Path] = []
+    to_ask = wanted
+    while to_ask:
         progress.begin("Cases looked up")
-    for start in range(0, len(wanted), LOOK_UPS_PER_TASK):
-        parts.append(folder / f"by-id-{start}.arrow")
-        batch = wanted[start : start + LOOK_UPS_PER_TASK]
-        await get_cases(batch, parts[-1], may_be_no_ids=True)
-        await progress.add(len(batch), len(wanted))
+        absent: list[str] = []
+        for start in range(0, len(to_ask), LOOK_UPS_PER_TASK):
+            parts.append(folder / f"by-id-{len(parts)}.arrow")
+            batch = to_ask[start : start + LOOK_UPS_PER_TASK]
+            absent += await get_cases(batch, parts[-1], may_be_no_ids=True)
+            await progress.add(len(batch), len(to_ask))
+        # a file may have the letters of an id in the other case, and the server may mind
+        to_ask = sorted({each.lower() for each in absent}.difference(wanted, to_ask))
     return _matching(parts, (), wanted) if parts else Found()
 
 

@@ -17,8 +17,11 @@ from tasks.snapshots import Output, open_output
 
 
 @file_task(name="read-export")
-async def exported_cases(exports: str, ids: Collection[str], refs: Collection[str]) -> Found:
-    """Those cases of the latest export that have one of these ids or references.
+async def exported_cases(
+    exports: str, ids: Collection[str], refs: Collection[str]
+) -> tuple[Found, str]:
+    """Those cases of the latest export that have one of these ids or references, and its watermark:
+    what was changed at or after that time (of `updatedAfter`) may be newer than the export.
 
     Without their customers. A case that isn't in the answer may be in the account all the same.
 
@@ -33,9 +36,12 @@ async def exported_cases(exports: str, ids: Collection[str], refs: Collection[st
     return await asyncio.to_thread(_read, open_output(exports), exports, ids, refs)
 
 
-def _read(output: Output, exports: str, ids: Collection[str], refs: Collection[str]) -> Found:
-    snapshot = output.latest().get("snapshot")
-    if not isinstance(snapshot, str):
+def _read(
+    output: Output, exports: str, ids: Collection[str], refs: Collection[str]
+) -> tuple[Found, str]:
+    latest = output.latest()
+    snapshot, watermark = latest.get("snapshot"), latest.get("watermark")
+    if not isinstance(snapshot, str) or not isinstance(watermark, str):
         raise OutputError(
             f'There is no export in {exports}; run export-cases first, or use compare_to="live".'
         )
@@ -53,7 +59,7 @@ def _read(output: Output, exports: str, ids: Collection[str], refs: Collection[s
         if has_ref or has_id:
             case = FoundCase(row["id"], (), meta.get(row["id"], {}), row["notes"], row["ref"])
             found.add(case, has_ref=has_ref, has_id=has_id)
-    return found
+    return found, watermark
 
 
 def _table(output: Output, name: str, columns: list[str]) -> pa.Table:
