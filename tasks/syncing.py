@@ -103,6 +103,8 @@ class Syncer:
         is_gone = entry.step is not Step.CREATE and await self._delete(entry)
         if entry.step is Step.CREATE or (entry.step is Step.RECREATE and is_gone):
             await self._create(entry)
+        if is_gone and entry.step is Step.RECREATE and entry.outcome is not Outcome.CREATED:
+            entry.message = f"The old appointment is deleted. {entry.message}"
 
     async def _create(self, entry: BookingEntry) -> None:
         assert entry.case_id is not None
