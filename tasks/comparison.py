@@ -204,11 +204,12 @@ def lost_values(
 
 def _letters(person: Mapping[str, Any]) -> tuple[str, str]:
     """Names without accents, spaces and punctuation, which a server may change on the way."""
-    first, last = (
-        "".join(filter(str.isalnum, folded(html.unescape(person.get(name) or "")))) or _name(person)
-        for name in ("first_names", "last_name")
-    )
-    return str(first), str(last)
+    return _bare(person.get("first_names")), _bare(person.get("last_name"))
+
+
+def _bare(name: str | None) -> str:
+    letters = "".join(filter(str.isalnum, folded(html.unescape(name or ""))))
+    return letters or _shown(name)
 
 
 def _birth_date(person: Mapping[str, Any]) -> date | None:
