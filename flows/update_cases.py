@@ -97,7 +97,7 @@ async def _work(
 ) -> str | None:
     if dry_run:
         for entry in await look_at(entries, workspace, progress):
-            entry.end(Outcome.PLANNED)
+            entry.end(Outcome.PLANNED, entry.remark)
         return None
     async with account_lock(client.settings) as lock:
         updater = Updater(client)

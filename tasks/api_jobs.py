@@ -105,7 +105,7 @@ class JobBoard:
             "?" if number is None else f"{number:,}"
             for number in (job and job.effected_records, job and job.total_records)
         )
-        elapsed = f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+        elapsed = f"{int(seconds) // 60} min {int(seconds) % 60} s"
         self._logger.info(
             "Job %s: %s, %s of %s changed, %s", job_id, status, changed, total, elapsed
         )
@@ -205,7 +205,7 @@ class _Waiting:
             return None
         self.last_seen_seconds = self.seconds
         status = self.job.status or "no status"
-        await self._show(status if re.fullmatch(r"[a-z _-]{1,30}", status) else "another word")
+        await self._show(status if re.fullmatch(r"[a-z_-]{1,20}", status) else "another word")
         if not self.job.is_finished:
             self.was_running = True
             return None

@@ -51,8 +51,8 @@ SENTENCES = {
         "it is somebody else, add the person in WillSuite."
     ),
     "perhaps_there": (
-        "A customer of the same name and postcode is in the case already, with another birth date; "
-        "correct the date, or add the person in WillSuite."
+        "A customer of the case may be this person, with another birth date or without a surname; "
+        "correct the customer or the row, or add the person in WillSuite."
     ),
     "ref_taken": "Another case has the new reference already: {ids}.",
     "ref_refused": (
@@ -146,6 +146,8 @@ class ChangeEntry(Entry):
     is_open: bool = False
     """Its last answer left open whether it was carried out; once the case is read, it may be sent
     again."""
+    remark: str | None = None
+    """The code of what a person has to know, however well the row ends."""
     before: str | None = field(default=None, repr=False)
     after: str | None = field(default=None, repr=False)
 
@@ -158,6 +160,7 @@ class ChangeEntry(Entry):
         """As if nothing had been asked about it."""
         self.end(Outcome.NOT_ATTEMPTED, "stopped")
         self.case_id, self.case, self.to_do = None, None, Difference()
+        self.action, self.remark, self.before, self.after = "none", None, None, None
 
     def plan(self) -> None:
         """What is to be done now is what the outcome shows as before and after."""
@@ -217,13 +220,14 @@ def end_unchanged(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
     for entry in entries:
         assert entry.case is not None
         alike = {likest(person, entry.case.customers) for person in entry.wanted.customers}
+        entry.remark = "same_names" if Sameness.PERHAPS in alike else None
         if Sameness.CLASH in alike:
             entry.end(Outcome.CONFLICT, "perhaps_there")
         elif entry.to_do:
             entry.plan()
             to_do.append(entry)
         else:
-            entry.end(Outcome.UNCHANGED, "same_names" if Sameness.PERHAPS in alike else None)
+            entry.end(Outcome.UNCHANGED, entry.remark)
     return to_do
 
 

@@ -118,7 +118,8 @@ class Sameness(IntEnum):
     OTHER = 0
     """Another name; or the same, born on another day, or living elsewhere if no day is known."""
     CLASH = 1
-    """Same names and postcode, and another birth date: father and son, or a mistake."""
+    """Same names, and another birth date that may be a mistake, or the same address; or the same
+    first names without a surname, which some server may have dropped."""
     PERHAPS = 2
     """Same names, and nothing else that can be compared."""
     SAME = 3
@@ -127,18 +128,28 @@ class Sameness(IntEnum):
 
 def sameness(person: Mapping[str, Any], other: Mapping[str, Any]) -> Sameness:
     """Whether two records are of one person."""
-    if _letters(person) != _letters(other):
-        return Sameness.OTHER
-    births = _birth_date(person), _birth_date(other)
+    names, other_names = _letters(person), _letters(other)
+    if names != other_names:
+        is_nameless = names[0] == other_names[0] and not other_names[1]
+        return Sameness.CLASH if is_nameless else Sameness.OTHER
     postcodes = _postcode(person), _postcode(other)
     lives_there = all(postcodes) and postcodes[0] == postcodes[1]
-    if all(births):
-        if births[0] == births[1]:
+    birth, other_birth = _birth_date(person), _birth_date(other)
+    if birth and other_birth:
+        if birth == other_birth:
             return Sameness.SAME
-        return Sameness.CLASH if lives_there else Sameness.OTHER
+        may_be_mistaken = lives_there or _are_alike(birth, other_birth)
+        return Sameness.CLASH if may_be_mistaken else Sameness.OTHER
     if all(postcodes):
         return Sameness.SAME if lives_there else Sameness.OTHER
     return Sameness.PERHAPS
+
+
+def _are_alike(birth: date, other: date) -> bool:
+    """Whether a server may have made one of the other: day and month swapped, or a day off by its
+    time zone (Q16, Q17)."""
+    is_swapped = (birth.year, birth.month, birth.day) == (other.year, other.day, other.month)
+    return is_swapped or abs((birth - other).days) == 1
 
 
 def likest(person: Mapping[str, Any], customers: Sequence[Mapping[str, Any]]) -> Sameness:
@@ -193,11 +204,12 @@ def lost_values(
 
 def _letters(person: Mapping[str, Any]) -> tuple[str, str]:
     """Names without accents, spaces and punctuation, which a server may change on the way."""
-    first, last = (
-        "".join(filter(str.isalnum, folded(html.unescape(person.get(name) or "")))) or _name(person)
-        for name in ("first_names", "last_name")
-    )
-    return str(first), str(last)
+    return _bare(person.get("first_names")), _bare(person.get("last_name"))
+
+
+def _bare(name: str | None) -> str:
+    letters = "".join(filter(str.isalnum, folded(html.unescape(name or ""))))
+    return letters or _shown(name)
 
 
 def _birth_date(person: Mapping[str, Any]) -> date | None:

@@ -114,6 +114,8 @@ async def look_at(
     """
     if not entries:
         return []
+    for entry in entries:
+        entry.reopen()
     ids = [entry.wanted.case_id for entry in entries if entry.wanted.case_id]
     refs = [entry.wanted.ref for entry in entries if entry.wanted.ref and not entry.wanted.case_id]
     new_refs = [entry.wanted.new_ref for entry in entries if entry.wanted.new_ref]

@@ -76,6 +76,9 @@ class Updater:
     async def _send(self, entry: ChangeEntry) -> None:
         if entry.to_do.customers and not await self._see_again(entry):
             return
+        if not entry.to_do:  # somebody else was quicker, or the list had not shown all
+            entry.is_open = False
+            entry.end(Outcome.UPDATED if entry.attempts else Outcome.UNCHANGED, entry.remark)
         goes_on = True
         for person in entry.to_do.customers:
             goes_on = goes_on and await self._patch(entry, {"customers": [person]})
@@ -255,7 +258,7 @@ def _confirm(entry: ChangeEntry, case: FoundCase) -> None:
         if what := ", ".join(dict.fromkeys(name for names in lost for name in names)):
             entry.end(Outcome.PARTIAL, "values_lost", what=what)
         else:
-            entry.end(Outcome.UPDATED)
+            entry.end(Outcome.UPDATED, entry.remark)
     elif entry.is_open:
         entry.end(Outcome.FAILED, "unreachable" if entry.code == "unreachable" else "not_applied")
     elif entry.code in ("unread", "not_kept"):
