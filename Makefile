@@ -6,10 +6,10 @@ STAMP := .venv/.installed
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test check bench export import bulk update sandbox server deploy worker lock clean
+.PHONY: help setup demo test check bench export import bulk update appointments sandbox server deploy worker lock clean
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP) ## build .venv from requirements.lock
 
@@ -54,6 +54,9 @@ bulk: $(STAMP) ## change many cases by jobs: FILE=changes.csv (PLAN=1: only say 
 
 update: $(STAMP) ## change single cases, add customers: FILE=changes.csv (PLAN=1: as above)
 	@$(BIN)/python -m flows.update_cases "$(FILE)" $(if $(PLAN),--plan)
+
+appointments: $(STAMP) ## keep appointments in step with FILE=appointments.csv (PLAN=1: as above)
+	@$(BIN)/python -m flows.sync_appointments "$(FILE)" $(if $(PLAN),--plan)
 
 sandbox: $(STAMP) ## serve a local WillSuite on port 8080 until Ctrl-C
 	@$(BIN)/python -m sandbox

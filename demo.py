@@ -1,8 +1,8 @@
 """`make demo`: what this product does, on a local WillSuite with invented people.
 
 Starts the sandbox in this process and lets Prefect start its own embedded server, imports a good
-file and one full of mistakes, changes some of the new cases in bulk and singly, exports everything,
-reads the files back and prints what is in them.
+file and one full of mistakes, changes some of the new cases in bulk and singly, makes appointments,
+exports everything, reads the files back and prints what is in them.
 Everything it leaves is in data/demo (or in the folder given as its argument).
 """
 
@@ -25,7 +25,8 @@ def main() -> None:
     # a terminated demo ends like an interrupted one: with its Prefect server stopped
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with running(Sandbox(Options(cases=CASES, job_seconds=1.0))) as sandbox:
+        options = Options(cases=CASES, job_seconds=1.0, appointment_zone="Europe/London")
+        with running(Sandbox(options)) as sandbox:
             use_demo_settings(sandbox.url, folder)
             print(
                 "A local WillSuite is up. Prefect's embedded server starts (10 s or so) ...",
@@ -34,6 +35,10 @@ def main() -> None:
             created = import_file("cases.csv", folder)
             created += import_file("cases_with_mistakes.csv", folder)
             change_cases(folder)
+            keep_appointments(folder)
+            print(
+                f"  E-mails and SMS that a real WillSuite would have sent: {len(sandbox.messages)}"
+            )
             show(export(folder / "exports"), CASES + created)
     except KeyboardInterrupt:
         sys.exit("Interrupted; nothing of the demo is running any more.")
@@ -91,6 +96,18 @@ def change_cases(folder: Path) -> None:
     ):
         print(f"\n--- {title}", flush=True)
         _, summary = run_flow(flow, name, folder)
+        print("  " + counted(summary))
+
+
+def keep_appointments(folder: Path) -> None:
+    """Make the appointments of a sample, twice: the second time there is nothing to do."""
+    from flows.sync_appointments import sync_appointments
+
+    for title in ("Making appointments", "Once more"):
+        print(f"\n--- {title}", flush=True)
+        _, summary = run_flow(
+            sync_appointments, "appointments.csv", folder, journal=str(folder / "journal")
+        )
         print("  " + counted(summary))
 
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import pandera.pandas as pa
 
 from schemas.columns import match_columns
-from schemas.import_file import ImportTable, column_issues, issue_of
+from schemas.import_file import ImportTable, column_issues, issue_of, markdown_table
 from schemas.issues import Issue, SourceError
 from schemas.source_files import Sheet
 from schemas.texts import canonical
@@ -109,10 +109,11 @@ class AppointmentPlan:
     issues: Mapping[int, Sequence[Issue]]
 
 
-def column_table() -> str:
-    """The columns as a Markdown table, for the README."""
-    rows = [f"| `{name}` | {spec.description} |" for name, spec in APPOINTMENT_FIELDS.items()]
-    return "\n".join(["| column | |", "| --- | --- |", *rows])
+def appointment_column_table() -> str:
+    """The columns as a Markdown table, for `data/samples/README.md`, which is tested against it."""
+    return markdown_table(
+        {name: str(spec.description) for name, spec in APPOINTMENT_FIELDS.items()}
+    )
 
 
 def is_appointment_column(header: str) -> bool:

@@ -49,6 +49,8 @@ def test_the_demo_imports_changes_and_exports_and_ctrl_c_leaves_no_process_behin
     assert "1 created, 15 rejected" in output
     assert "4 updated, 1 unchanged" in output
     assert "2 updated, 1 unchanged" in output
+    assert "3 created" in output
+    assert "3 unchanged" in output
     assert "1,609 cases exported." in output
     assert "Verification: quiet" in output
     assert living_members(whole.pid) == []

@@ -9,8 +9,10 @@ import willsuite.errors
 from flows.bulk_update_cases import bulk_update_cases
 from flows.export_cases import UnverifiedExportError, export_cases
 from flows.import_cases import import_cases
+from flows.sync_appointments import sync_appointments
 from flows.update_cases import update_cases
 from flows.writing import IncompleteRunError
+from schemas.appointment_file import appointment_column_table
 from schemas.import_file import column_table
 from schemas.issues import SourceError
 from schemas.outcomes import Outcome
@@ -44,6 +46,7 @@ def test_the_parameters_it_names_are_those_of_the_flows() -> None:
         "import": import_cases,
         "single update": update_cases,
         "bulk update": bulk_update_cases,
+        "appointments": sync_appointments,
     }
     for what, flow in flows.items():
         section = re.split(r"##|Parameters of", README.split(f"Parameters of the {what}:")[1])[0]
@@ -73,6 +76,7 @@ def test_the_tables_of_columns_are_those_of_the_schemas() -> None:
         ("import-cases", column_table()),
         ("bulk-update-cases", bulk_column_table()),
         ("update-cases", update_column_table()),
+        ("sync-appointments", appointment_column_table()),
     ):
         assert table in said.split(f"## {flow}\n")[1].split("## ")[0]
 
@@ -80,7 +84,7 @@ def test_the_tables_of_columns_are_those_of_the_schemas() -> None:
 def test_the_outcomes_it_explains_are_those_that_there_are() -> None:
     section = README.split("| outcome |")[1].split("Of updates")[0]
     explained = {name for line in section.splitlines() for name in _first_cell(line)}
-    assert explained == {outcome.value for outcome in Outcome if outcome is not Outcome.DELETED}
+    assert explained == {outcome.value for outcome in Outcome}
 
 
 def _first_cell(line: str) -> list[str]:

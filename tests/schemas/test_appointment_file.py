@@ -23,7 +23,7 @@ from schemas.appointment_file import (
     VALUE_FIELDS,
     AppointmentPlan,
     WantedAppointment,
-    column_table,
+    appointment_column_table,
     is_appointment_column,
     plan_appointments,
 )
@@ -109,9 +109,9 @@ def test_the_columns_are_those_of_the_design():
 
 
 def test_the_table_of_columns_has_each_of_them_once():
-    names = re.findall(r"^\| `(\w+)` \| ", column_table(), re.MULTILINE)
+    names = re.findall(r"^\| `(\w+)` \| ", appointment_column_table(), re.MULTILINE)
     assert names == DESIGNED
-    assert column_table().startswith("| column | |\n| --- | --- |\n| `key` | required")
+    assert appointment_column_table().startswith("| column | |\n| --- | --- |\n| `key` | required")
 
 
 @pytest.mark.parametrize("name", DESIGNED)
