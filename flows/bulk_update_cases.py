@@ -4,7 +4,6 @@ Belongs here: the order of things, and what a person is told. Reading and planni
 `schemas/update_file.py`, the protocol in `tasks/bulk_updating.py`.
 """
 
-import argparse
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Literal
 
 from prefect import flow
 
-from flows.endings import EXPECTED_ERRORS, failed, run_here
+from flows.endings import EXPECTED_ERRORS, failed, run_with_file
 from flows.writing import (
     Extra,
     OnReject,
@@ -175,8 +174,4 @@ async def _work(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m flows.bulk_update_cases")
-    parser.add_argument("source")
-    parser.add_argument("--plan", action="store_true", help="only say what would happen")
-    given = parser.parse_args()
-    run_here(bulk_update_cases, source=given.source, dry_run=given.plan)
+    run_with_file(bulk_update_cases)

@@ -5,6 +5,7 @@ A Failed state returned (not an exception raised) makes Prefect log that sentenc
 traceback; a script that awaits the flow gets the error raised all the same.
 """
 
+import argparse
 import asyncio
 import sys
 from typing import Any
@@ -44,3 +45,12 @@ def run_here(flow: Flow[..., Any], **parameters: Any) -> None:
         asyncio.run(flow(**parameters))
     except EXPECTED_ERRORS:
         sys.exit(1)  # the log has just said why
+
+
+def run_with_file(flow: Flow[..., Any]) -> None:
+    """`python -m flows.<name> FILE [--plan]`, for a flow that works off a file."""
+    parser = argparse.ArgumentParser(prog=f"python -m flows.{flow.fn.__name__}")
+    parser.add_argument("source")
+    parser.add_argument("--plan", action="store_true", help="only say what would happen")
+    given = parser.parse_args()
+    run_here(flow, source=given.source, dry_run=given.plan)

@@ -4,7 +4,6 @@ Belongs here: the order of things, and what a person is told. Reading and planni
 `schemas/`, the protocol in `tasks/importing.py`, files in `tasks/run_files.py`.
 """
 
-import argparse
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.endings import EXPECTED_ERRORS, failed, run_here
+from flows.endings import EXPECTED_ERRORS, failed, run_with_file
 from flows.writing import (
     Extra,
     OnReject,
@@ -118,8 +117,4 @@ async def _work(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m flows.import_cases")
-    parser.add_argument("source")
-    parser.add_argument("--plan", action="store_true", help="only say what would happen")
-    given = parser.parse_args()
-    run_here(import_cases, source=given.source, dry_run=given.plan)
+    run_with_file(import_cases)

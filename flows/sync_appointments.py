@@ -4,7 +4,6 @@ Belongs here: the order of things, and what a person is told. Reading and planni
 `schemas/appointment_file.py` and `tasks/bookings.py`, the protocol in `tasks/syncing.py`.
 """
 
-import argparse
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,7 @@ from zoneinfo import ZoneInfo
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.endings import EXPECTED_ERRORS, failed, run_here
+from flows.endings import EXPECTED_ERRORS, failed, run_with_file
 from flows.writing import (
     Extra,
     OnReject,
@@ -183,8 +182,4 @@ async def _plan(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m flows.sync_appointments")
-    parser.add_argument("source")
-    parser.add_argument("--plan", action="store_true", help="only say what would happen")
-    given = parser.parse_args()
-    run_here(sync_appointments, source=given.source, dry_run=given.plan)
+    run_with_file(sync_appointments)

@@ -18,10 +18,9 @@ from zoneinfo import ZoneInfo
 import pandera.pandas as pa
 
 from schemas.columns import match_columns
-from schemas.import_file import ImportTable, column_issues, issue_of, markdown_table
+from schemas.import_file import ImportTable, column_issues, issue_of, markdown_table, repeated
 from schemas.issues import Issue, SourceError
 from schemas.source_files import Sheet
-from schemas.texts import canonical
 from schemas.values import (
     EMAIL_CHECK,
     PHONE_CHECKS,
@@ -193,26 +192,14 @@ def _identity_issues(table: ImportTable) -> Iterator[Issue]:
         names_case = table.cell("case_id", index) or table.cell("case_ref", index)
         if _action(table, index) == "upsert" and not names_case:
             yield issue_of("case_missing", row, None)
-    yield from _repeated(table, "key", "booking_key_repeated")
-    yield from _repeated(table, "appointment_id", "appointment_repeated")
+    yield from repeated(table, "key", "booking_key_repeated")
+    yield from repeated(table, "appointment_id", "appointment_repeated")
 
 
 def _action(table: ImportTable, index: int) -> Action | None:
     """None where the cell holds neither of the two."""
     word = (table.cell("action", index) or ACTIONS[0]).casefold()
     return word if word in ACTIONS else None
-
-
-def _repeated(table: ImportTable, name: str, code: str) -> Iterator[Issue]:
-    """The same in two rows: which of them would come last is anybody's guess."""
-    rows: defaultdict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(table.rows):
-        if value := table.cell(name, index):
-            rows[canonical(value)].append(row)
-    for same in rows.values():
-        for row in same if len(same) > 1 else ():
-            other = same[0] if row != same[0] else same[1]
-            yield issue_of(code, row, table.header(name), other=other)
 
 
 # -- how it is to be -------------------------------------------------------------------------

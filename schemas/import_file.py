@@ -293,6 +293,18 @@ def issue_of(code: str, row: int, header: str | None, **details: Any) -> Issue:
     return Issue(row, header, code, _SENTENCES[code].format(column=header, **details))
 
 
+def repeated(table: ImportTable, name: str, code: str) -> Iterator[Issue]:
+    """The same in two rows: which of them would come last is anybody's guess."""
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(table.rows):
+        if value := table.cell(name, index):
+            rows[canonical(value)].append(row)
+    for same in rows.values():
+        for row in same if len(same) > 1 else ():
+            other = same[0] if row != same[0] else same[1]
+            yield issue_of(code, row, table.header(name), other=other)
+
+
 def in_column_order(table: ImportTable) -> Callable[[Issue], tuple[int, str]]:
     """The key to sort the issues of a row by."""
     order = {header: position for position, header in enumerate(table.headers.values())}

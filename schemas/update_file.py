@@ -25,11 +25,12 @@ from schemas.import_file import (
     meta_issues,
     option_of,
     people_issues,
+    repeated,
 )
 from schemas.import_plan import people_in, repeated_customers
 from schemas.issues import Issue, SourceError
 from schemas.source_files import Sheet
-from schemas.texts import canonical, clean
+from schemas.texts import clean
 from schemas.values import column
 
 KEY_FIELDS = {
@@ -173,20 +174,8 @@ def _all_issues(table: ImportTable) -> Iterator[Issue]:
             yield issue_of("nothing_given", row, None)
         yield from repeated_customers(table, [index])
     for name in KEY_FIELDS:
-        yield from _repeated(table, name, "case_repeated")
-    yield from _repeated(table, "new_ref", "new_ref_repeated")
-
-
-def _repeated(table: ImportTable, name: str, code: str) -> Iterator[Issue]:
-    """The same case in two rows: which of them would come last is anybody's guess."""
-    rows: defaultdict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(table.rows):
-        if value := table.cell(name, index):
-            rows[canonical(value)].append(row)
-    for same in rows.values():
-        for row in same if len(same) > 1 else ():
-            other = same[0] if row != same[0] else same[1]
-            yield issue_of(code, row, table.header(name), other=other)
+        yield from repeated(table, name, "case_repeated")
+    yield from repeated(table, "new_ref", "new_ref_repeated")
 
 
 def _wanted(table: ImportTable, index: int) -> WantedChange:
