@@ -160,7 +160,7 @@ async def _work(
             await _plan(entries, journal, options, workspace, progress)
             syncer = Syncer(client, journal, zone, recreate=options.recreate)
             await keep_in_step(entries, syncer, lock, progress)
-        return syncer.breaker.stopped_by
+        return syncer.stopped_by
 
 
 @contextmanager

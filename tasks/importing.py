@@ -9,7 +9,6 @@ carried out, or may be later still; so it is never repeated at once, but looked 
 in which the server has surely finished or given up.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,10 +17,11 @@ from schemas.texts import canonical
 from tasks.account_lock import AccountLock
 from tasks.comparison import Likeness, lacking, likeness_of
 from tasks.connection import connected
+from tasks.dispatching import task_ranges
 from tasks.existing import FoundCase, FoundCases, find_cases
 from tasks.new_cases import SENTENCES, NewCaseEntry
 from tasks.progress import Progress
-from tasks.sending import CASES_PER_TASK, Sender, create_cases
+from tasks.sending import Sender, create_cases
 from willsuite.errors import NotFoundError
 
 UNREADABLE_REFUSALS = frozenset({"status_400", "status_409", "status_422"})
@@ -79,7 +79,7 @@ async def create_absent(
             return None
         lock.begin_writing()
         sender = Sender(client)
-        await _send_in_rounds(sender, absent, settle_seconds, workspace, progress)
+        await _send_in_rounds(sender, absent, workspace, progress)
         lock.settle()
         await _audit(absent, settle_seconds, workspace, progress)
         return sender.stopped_by
@@ -88,22 +88,20 @@ async def create_absent(
 async def _send_in_rounds(
     sender: Sender,
     absent: Sequence[NewCaseEntry],
-    settle_seconds: float,
     workspace: Path,
     progress: Progress,
 ) -> None:
     for number in range(1, MAX_ROUNDS + 1):
         progress.begin("Cases sent" if number == 1 else f"Cases sent again ({number})")
         sender.begin_round(absent)
-        for before in range(0, len(absent), CASES_PER_TASK):
+        for first, last in task_ranges(len(absent)):
             if sender.stopped_by is None:
-                await create_cases(sender, before + 1, min(before + CASES_PER_TASK, len(absent)))
+                await create_cases(sender, first, last)
         pending = [entry for entry in absent if entry.is_pending]
         if not pending:
             return
-        if sender.uncertain_since is not None:
-            rest = sender.uncertain_since + settle_seconds - time.monotonic()
-            await progress.wait(rest, f"{len(pending):,} case(s) may or may not be created")
+        why = f"{len(pending):,} case(s) may or may not be created"
+        await progress.wait(sender.rest_seconds, why)
         absent = await _resolve(pending, workspace, progress)
         if not absent or sender.stopped_by is not None:
             return

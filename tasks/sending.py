@@ -1,126 +1,73 @@
 """Sending new cases: each once, several at a time, and stopping when something is wrong.
 
-Belongs here: what one answer does to one entry, the proof that surnames arrive, and the circuit
-breaker. Does not: looking for existing cases, rounds, settling (`tasks/importing.py`).
+Belongs here: what one answer does to one entry, and the proof that surnames arrive. Does not:
+workers and the circuit breaker (`tasks/dispatching.py`), looking for existing cases, rounds,
+settling (`tasks/importing.py`).
 """
 
 import re
-import time
-from collections import deque
-from collections.abc import Sequence
 
 from schemas.outcomes import Outcome
-from tasks.cases import together
 from tasks.comparison import Echo, echo_of, echo_of_case
+from tasks.dispatching import Dispatcher
 from tasks.new_cases import NewCaseEntry, Refusal
 from tasks.policy import write_task
-from tasks.progress import add_progress
 from willsuite import Case, Effect, WillSuiteClient, WriteResult
 from willsuite.errors import WillSuiteError
 
-FAILURES_IN_A_ROW = 10
-"""After so many the server is taken to be ill; whatever isn't sent yet stays unsent."""
 _REF = re.compile(r"\bref(erence)?\b", re.IGNORECASE)
 _TAKEN = re.compile(r"taken|exist|unique|duplicate|already|in use", re.IGNORECASE)
 MAX_CASES_WITHOUT_PEOPLE = 3
 """So many first cases without their customers, and none with them, are the server's habit."""
-CASES_PER_TASK = 500
-"""A task run for each case would cost more than its request."""
 
 
-class Sender:
-    """Sends entries; keeps what one answer says about all that follow."""
+class Sender(Dispatcher[NewCaseEntry]):
+    """Sends the cases of an import."""
 
     def __init__(self, client: WillSuiteClient) -> None:
-        self._client = client
-        self._failures_in_a_row = 0
-        self._is_proven = False
+        super().__init__(client)
         self._without_people = 0
-        self.stopped_by: str | None = None
-        """Why nothing more is sent, as a sentence."""
-        self.uncertain_since: float | None = None
-        """When the last answer came (or failed to) that leaves open whether a case is there;
-        `time.monotonic()`."""
-        self.entries: Sequence[NewCaseEntry] = ()
 
-    def begin_round(self, entries: Sequence[NewCaseEntry]) -> None:
-        """`entries` are to be sent; failures of the round before are history."""
-        self.entries = entries
-        self._failures_in_a_row = 0
+    def goes_alone(self, entry: NewCaseEntry) -> bool:
+        """Until it is proven that people arrive whole: a case can't be deleted."""
+        return bool(entry.request.customers)
 
-    async def send(self, entries: Sequence[NewCaseEntry]) -> None:
-        """Send each entry once, unless something stops the run."""
-        # one alone until it is proven that people arrive whole: a case can't be deleted
-        waiting = deque(sorted(entries, key=lambda entry: not entry.request.customers))
-        while waiting and self.stopped_by is None:
-            if self._is_proven or not waiting[0].request.customers:
-                break
-            await self._send(waiting.popleft())
-
-        async def work() -> None:
-            while waiting and self.stopped_by is None:
-                await self._send(waiting.popleft())
-
-        workers = min(self._client.settings.max_concurrency, len(waiting))
-        await together(work() for _ in range(workers))
-
-    async def _send(self, entry: NewCaseEntry) -> None:
-        outcome = entry.outcome, entry.code, entry.message
-        entry.attempts += 1
-        entry.end(Outcome.UNKNOWN, "interrupted")
-        try:
-            result = await self._client.create_case(entry.request)
-        except WillSuiteError as error:
-            # these mean that nothing was carried out
-            entry.attempts -= 1
-            entry.outcome, entry.code, entry.message = outcome
-            self.stopped_by = self.stopped_by or str(error)
-            return
-        await self._judge(entry, result)
-        await add_progress(1, len(self.entries))
+    async def carry_out(self, entry: NewCaseEntry) -> None:
+        """Send one case, and judge the answer."""
+        result = await self.attempt(entry, lambda: self.client.create_case(entry.request))
+        if result is not None:
+            await self._judge(entry, result)
 
     async def _judge(self, entry: NewCaseEntry, result: WriteResult[Case]) -> None:
         if result.effect is Effect.APPLIED:
             assert result.record is not None
             await self._check_echo(entry, result.record)
         elif result.effect is Effect.REJECTED:
-            self._note(is_failure=result.code == "status_403")
             _refuse(entry, result)
         elif result.effect is Effect.NOT_APPLIED:
-            self._note(is_failure=True)
             entry.leave_open(Outcome.FAILED, result.code)
         else:
-            self._note(is_failure=True)
             self._leave_uncertain(entry, result.code)
 
     def _leave_uncertain(self, entry: NewCaseEntry, code: str) -> None:
         entry.was_uncertain = True
         entry.leave_open(Outcome.UNKNOWN, code)
-        self.uncertain_since = time.monotonic()
-
-    def _note(self, *, is_failure: bool) -> None:
-        self._failures_in_a_row = self._failures_in_a_row + 1 if is_failure else 0
-        if self._failures_in_a_row >= FAILURES_IN_A_ROW and self.stopped_by is None:
-            self.stopped_by = (
-                f"WillSuite failed {FAILURES_IN_A_ROW} times in a row, so nothing more was sent; "
-                "run the same file again later."
-            )
+        self.note_uncertainty()
 
     async def _check_echo(self, entry: NewCaseEntry, answer: Case) -> None:
         sent = entry.case.body
         echo = echo_of(sent, answer)
         if echo is not Echo.PROVEN:
             try:
-                case = await self._client.get_case(answer.id)
+                case = await self.client.get_case(answer.id)
             except WillSuiteError:
                 self._leave_uncertain(entry, "unproven")
                 return
             echo = echo_of_case(sent, case)
-        self._note(is_failure=False)
         if echo is Echo.PROVEN:
-            self._is_proven = self._is_proven or bool(entry.request.customers)
+            self.is_proven = self.is_proven or bool(entry.request.customers)
             entry.end(Outcome.CREATED, case_id=answer.id)
-        elif echo is not Echo.OTHER_REF and (self._is_proven or self._may_be_chance(echo)):
+        elif echo is not Echo.OTHER_REF and (self.is_proven or self._may_be_chance(echo)):
             # others arrived whole, or may yet: so far it is the one case's misfortune
             entry.end(Outcome.PARTIAL, "lacking", what="customers", case_id=answer.id)
         else:
@@ -136,7 +83,7 @@ class Sender:
         is_ref = echo is Echo.OTHER_REF
         code = "ref_not_kept" if is_ref else "surname_dropped"
         entry.end(Outcome.PARTIAL, code, case_id=case_id)
-        self.stopped_by = (
+        self.stop(
             f"WillSuite did not keep the {'reference' if is_ref else 'surname'} of row "
             f"{entry.case.rows[0]} (case {case_id}), so nothing more was sent; correct or remove "
             "that case, and report it before importing more."

@@ -11,69 +11,36 @@ names the case by its old one is found until it is done.
 """
 
 import re
-import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from schemas.outcomes import Outcome
 from tasks.account_lock import AccountLock
-from tasks.cases import together
 from tasks.changes import ChangeEntry
 from tasks.comparison import lost_values, missing_people
+from tasks.dispatching import Dispatcher, task_ranges
 from tasks.existing import FoundCase, current_cases, found_case, with_people
 from tasks.matching import look_at
 from tasks.policy import write_task
-from tasks.progress import Progress, add_progress
-from willsuite import Case, Effect, WillSuiteClient, WriteResult, case_update
+from tasks.progress import Progress
+from willsuite import Case, Effect, WriteResult, case_update
 from willsuite.errors import NotFoundError, WillSuiteError
 
-FAILURES_IN_A_ROW = 10
-"""After so many the server is taken to be ill; whatever isn't sent yet stays unsent."""
 MAX_ROUNDS = 3
 """How often a row may be sent, each time after its case was read and lacked something."""
-CASES_PER_TASK = 500
-"""A task run for each case would cost more than its requests."""
 _TAKEN = re.compile(r"taken|exist|unique|duplicate|already|in use", re.IGNORECASE)
 
 
-class Updater:
-    """Sends changes of single cases; keeps what one answer says about all that follow."""
+class Updater(Dispatcher[ChangeEntry]):
+    """Sends changes of single cases."""
 
-    def __init__(self, client: WillSuiteClient) -> None:
-        self._client = client
-        self._failures_in_a_row = 0
-        self._is_proven = False
-        self.settle_seconds = client.settings.settle_seconds
-        self.stopped_by: str | None = None
-        """Why nothing more is sent, as a sentence."""
-        self.uncertain_since: float | None = None
-        """When the last answer came (or failed to) that leaves open whether a change was made;
-        `time.monotonic()`."""
-        self.entries: Sequence[ChangeEntry] = ()
+    def goes_alone(self, entry: ChangeEntry) -> bool:
+        """Until it is proven that people arrive whole: a customer can't be removed."""
+        return bool(entry.to_do.customers)
 
-    def begin_round(self, entries: Sequence[ChangeEntry]) -> None:
-        """`entries` are to be sent; failures of the round before are history."""
-        self.entries, self._failures_in_a_row, self.uncertain_since = entries, 0, None
-
-    async def send(self, entries: Sequence[ChangeEntry]) -> None:
-        """Send what is left of each entry, unless something stops the run."""
-        # one alone until it is proven that people arrive whole: a customer can't be removed
-        waiting = deque(sorted(entries, key=lambda entry: not entry.to_do.customers))
-        while waiting and self.stopped_by is None:
-            if self._is_proven or not waiting[0].to_do.customers:
-                break
-            await self._send(waiting.popleft())
-
-        async def work() -> None:
-            while waiting and self.stopped_by is None:
-                await self._send(waiting.popleft())
-
-        workers = min(self._client.settings.max_concurrency, len(waiting))
-        await together(work() for _ in range(workers))
-
-    async def _send(self, entry: ChangeEntry) -> None:
+    async def carry_out(self, entry: ChangeEntry) -> None:
+        """Read the case again if people are to be added, and send what it lacks."""
         if entry.to_do.customers and not await self._see_again(entry):
             return
         if not entry.to_do:  # somebody else was quicker, or the list had not shown all
@@ -85,17 +52,16 @@ class Updater:
         if goes_on and entry.to_do.has_fields:
             assert entry.case is not None
             await self._patch(entry, entry.to_do.fields(entry.case))
-        await add_progress(1, len(self.entries))
 
     async def _see_again(self, entry: ChangeEntry) -> bool:
         """Read the case right before people are added to it; False where it can't be."""
         assert entry.case_id is not None
         try:
-            entry.see(found_case(await self._client.get_case(entry.case_id)))
+            entry.see(found_case(await self.client.get_case(entry.case_id)))
         except NotFoundError:
             entry.end(Outcome.FAILED, "gone")
         except WillSuiteError as error:
-            self.stopped_by = self.stopped_by or str(error)
+            self.stop(str(error))
         else:
             return True
         return False
@@ -103,38 +69,22 @@ class Updater:
     async def _patch(self, entry: ChangeEntry, values: Mapping[str, Any]) -> bool:
         """One request; False if nothing more of the entry is to be sent now."""
         assert entry.case_id is not None
-        before = entry.outcome, entry.code, entry.message
-        entry.attempts += 1
-        entry.end(Outcome.UNKNOWN, "interrupted")
-        try:
-            result = await self._client.update_case(entry.case_id, case_update(values))
-        except WillSuiteError as error:
-            # these mean that nothing was carried out
-            entry.attempts -= 1
-            entry.outcome, entry.code, entry.message = before
-            entry.is_open = entry.has_applied
-            self.stopped_by = self.stopped_by or str(error)
+        case_id, update = entry.case_id, case_update(values)
+        result = await self.attempt(entry, lambda: self.client.update_case(case_id, update))
+        entry.is_open = entry.has_applied if result is None else not _is_settled(result)
+        if result is None:
             return False
-        return await self._judge(entry, values, result)
-
-    async def _judge(
-        self, entry: ChangeEntry, values: Mapping[str, Any], result: WriteResult[Case]
-    ) -> bool:
-        is_failure = result.effect not in (Effect.APPLIED, Effect.REJECTED)
-        self._note(is_failure=is_failure or result.code == "status_403")
-        entry.is_open = is_failure
         if result.effect is Effect.APPLIED:
             entry.has_applied = True
             entry.end(Outcome.UNKNOWN, "unread")
             people = values.get("customers")
-            return not people or self._is_proven or await self._prove(entry, people, result.record)
+            return not people or self.is_proven or await self._prove(entry, people, result.record)
         if result.effect is Effect.REJECTED:
             _refuse(entry, result)
         elif result.effect is Effect.NOT_APPLIED:
             entry.end(Outcome.FAILED, "unreachable")
         else:
             entry.end(Outcome.UNKNOWN, "unread")
-            self.uncertain_since = time.monotonic()
         return False
 
     async def _prove(
@@ -145,24 +95,21 @@ class Updater:
         case = found_case(answer) if answer is not None else None
         if case is None or missing_people(people, case.customers, entry.known_people):
             try:
-                case = found_case(await self._client.get_case(entry.case_id))
+                case = found_case(await self.client.get_case(entry.case_id))
             except WillSuiteError:
                 entry.is_open = True
                 return False
         missing = missing_people(people, case.customers, entry.known_people)
-        self._is_proven = not missing
+        self.is_proven = not missing
         if missing:
-            self.stopped_by = self.stopped_by or entry.sentences["surname_dropped"]
+            self.stop(entry.sentences["surname_dropped"])
             entry.end(Outcome.PARTIAL, "surname_dropped")
-        return self._is_proven
+        return self.is_proven
 
-    def _note(self, *, is_failure: bool) -> None:
-        self._failures_in_a_row = self._failures_in_a_row + 1 if is_failure else 0
-        if self._failures_in_a_row >= FAILURES_IN_A_ROW and self.stopped_by is None:
-            self.stopped_by = (
-                f"WillSuite failed {FAILURES_IN_A_ROW} times in a row, so nothing more was sent; "
-                "run the same file again later."
-            )
+
+def _is_settled(result: WriteResult[Case]) -> bool:
+    """Whether it is known what the request did."""
+    return result.effect in (Effect.APPLIED, Effect.REJECTED)
 
 
 def _refuse(entry: ChangeEntry, result: WriteResult[Case]) -> None:
@@ -209,9 +156,9 @@ async def update_singly(
         progress.begin("Cases sent" if number == 1 else f"Cases sent again ({number})")
         updater.begin_round(to_send)
         attempts = [entry.attempts for entry in to_send]
-        for before in range(0, len(to_send), CASES_PER_TASK):
+        for first, last in task_ranges(len(to_send)):
             if updater.stopped_by is None:
-                await send_updates(updater, before + 1, min(before + CASES_PER_TASK, len(to_send)))
+                await send_updates(updater, first, last)
         sent = [entry for entry, was in zip(to_send, attempts, strict=True) if entry.attempts > was]
         to_send = await _resolve(updater, sent, workspace, progress)
         if not to_send or updater.stopped_by is not None:
@@ -223,9 +170,7 @@ async def _resolve(
     updater: Updater, sent: Sequence[ChangeEntry], workspace: Path, progress: Progress
 ) -> list[ChangeEntry]:
     """Read back what was sent; returns what may be sent again."""
-    if updater.uncertain_since is not None:
-        rest = updater.uncertain_since + updater.settle_seconds - time.monotonic()
-        await progress.wait(rest, "Some changes may or may not have been carried out")
+    await progress.wait(updater.rest_seconds, "Some changes may or may not have been carried out")
     await _read_back(sent, workspace, progress)
     late = [entry for entry in sent if entry.code == "not_kept"]
     if late:

@@ -527,7 +527,7 @@ def test_a_row_that_always_fails_is_sent_three_times_and_the_others_go_on(
 def test_a_rate_limit_is_waited_for_and_is_no_failure(
     start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.sending.FAILURES_IN_A_ROW", 2)
+    monkeypatch.setattr("tasks.sending.Sender.failures_in_a_row", 2)
     sandbox = start_sandbox(cases=30)
     limited = Status(429, {"Retry-After": "1"})
     sandbox.faults = [Fault(limited, path="/cases/create", skip=3, times=3)]
