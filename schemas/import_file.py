@@ -109,6 +109,28 @@ IMPORT_CASES = pa.DataFrameSchema(
 _SENTENCES = {
     **SENTENCES,
     **TIME_SENTENCES,
+    "booking_key_missing": (
+        "{column} is missing: without it a second run could not know the appointment again."
+    ),
+    "booking_key_repeated": "The same key is in row {other}; a key names one booking.",
+    "appointment_repeated": (
+        "The same appointment is in row {other}; two bookings can't share one."
+    ),
+    "action": "{column} must be upsert or delete; blank means upsert.",
+    "not_an_id": (
+        "{column} has characters that no id of WillSuite has; copy the id anew (a reference goes "
+        "into case_ref)."
+    ),
+    "case_missing": (
+        "case_id and case_ref are blank; one of them must say whose appointment it is."
+    ),
+    "required_of_appointment": (
+        "{column} is missing; an appointment needs an adviser, a start and an end."
+    ),
+    "end_before_start": "{column} must be later than the start.",
+    "recipient_missing": (
+        "{column} asks for a message, but {recipient} is blank; fill it in, or write no."
+    ),
     "ref_missing": (
         "ref is missing: without it a second run could not know the case again; fill it in, or "
         "name identity columns with derive_ref_from."
@@ -138,28 +160,6 @@ _SENTENCES = {
     "nothing_given": "The row gives no value to change.",
     "case_repeated": "The same case is in row {other}; give all its changes in one row.",
     "new_ref_repeated": "The same new_ref is in row {other}; a reference names one case.",
-    "booking_key_missing": (
-        "{column} is missing: without it a second run could not know the appointment again."
-    ),
-    "booking_key_repeated": "The same key is in row {other}; a key names one booking.",
-    "appointment_repeated": (
-        "The same appointment is in row {other}; two bookings can't share one."
-    ),
-    "action": "{column} must be upsert or delete; blank means upsert.",
-    "not_an_id": (
-        "{column} has characters that no id of WillSuite has; copy the id anew (a reference goes "
-        "into case_ref)."
-    ),
-    "case_missing": (
-        "case_id and case_ref are blank; one of them must say whose appointment it is."
-    ),
-    "required_of_appointment": (
-        "{column} is missing; an appointment needs an adviser, a start and an end."
-    ),
-    "end_before_start": "{column} must be later than the start.",
-    "recipient_missing": (
-        "{column} asks for a message, but {recipient} is blank; fill it in, or write no."
-    ),
     "case_rejected": "Row {other} of the same case was rejected; correct it there.",
 }
 

@@ -359,7 +359,7 @@ def test_by_option_only_customers_of_the_case_may_be_written_to(start):
 
     refused = client.post(path, json=VENDORS_CREATION)
     assert errors(refused) == {"email_recipient": ["The selected email_recipient is invalid."]}
-    made = create(client, path, email_recipient="me@example.org", sms_recipient="anyone's")
+    made = create(client, path, email_recipient="mE@example.org", sms_recipient="anyone's")
     at = f"{path}/{made['id']}"
     assert list(errors(client.patch(at, json=VENDORS_UPDATE))) == ["email_recipient"]
     change(client, at, email_recipient=None)
