@@ -143,15 +143,14 @@ class Updater:
         """Whether the first customer arrived with a surname (Q1); without, nothing more is sent."""
         assert entry.case_id is not None
         case = found_case(answer) if answer is not None else None
-        if case is None or missing_people(people, case.customers, entry.known_people):
+        if case is None or not _are_whole(people, case, entry):
             try:
                 case = found_case(await self._client.get_case(entry.case_id))
             except WillSuiteError:
                 entry.is_open = True
                 return False
-        missing = missing_people(people, case.customers, entry.known_people)
-        self._is_proven = not missing
-        if missing:
+        self._is_proven = _are_whole(people, case, entry)
+        if not self._is_proven:
             self.stopped_by = self.stopped_by or entry.sentences["surname_dropped"]
             entry.end(Outcome.PARTIAL, "surname_dropped")
         return self._is_proven
@@ -163,6 +162,13 @@ class Updater:
                 f"WillSuite failed {FAILURES_IN_A_ROW} times in a row, so nothing more was sent; "
                 "run the same file again later."
             )
+
+
+def _are_whole(people: Sequence[Mapping[str, Any]], case: FoundCase, entry: ChangeEntry) -> bool:
+    """Whether people who were added are in the case, with their surnames."""
+    known = entry.known_people or frozenset()
+    lost = [name for person in people for name in lost_values(person, case.customers, known)]
+    return "last_name" not in lost and not missing_people(people, case.customers, known)
 
 
 def _refuse(entry: ChangeEntry, result: WriteResult[Case]) -> None:
