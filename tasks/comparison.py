@@ -128,10 +128,8 @@ class Sameness(IntEnum):
 
 def sameness(person: Mapping[str, Any], other: Mapping[str, Any]) -> Sameness:
     """Whether two records are of one person."""
-    names, other_names = _letters(person), _letters(other)
-    if names != other_names:
-        is_nameless = names[0] == other_names[0] and not other_names[1]
-        return Sameness.CLASH if is_nameless else Sameness.OTHER
+    if _letters(person) != _letters(other):
+        return Sameness.CLASH if _has_lost_surname(person, other) else Sameness.OTHER
     postcodes = _postcode(person), _postcode(other)
     lives_there = all(postcodes) and postcodes[0] == postcodes[1]
     birth, other_birth = _birth_date(person), _birth_date(other)
@@ -173,7 +171,7 @@ def missing_people(
     known = [each for each in customers if each not in new]
     missing = [person for person in wanted if likest(person, known) is Sameness.OTHER]
     for other in new:
-        alike = [person for person in missing if _letters(person) == _letters(other)]
+        alike = [person for person in missing if _may_be_made_of(person, other)]
         if alike:
             made = max(alike, key=lambda person: sameness(person, other))
             missing = [person for person in missing if person is not made]
@@ -192,7 +190,7 @@ def lost_values(
     made = [
         other
         for other in customers
-        if other["id"] not in known_ids and _letters(sent) == _letters(other)
+        if other["id"] not in known_ids and _may_be_made_of(sent, other)
     ]
     if not made:
         return []
@@ -200,6 +198,15 @@ def lost_values(
     lost = [name for name in sent if name in kept and not _given(kept, name)]
     births = _birth_date(sent), _birth_date(kept)
     return [*lost, "date_of_birth"] if all(births) and births[0] != births[1] else lost
+
+
+def _may_be_made_of(person: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return _letters(person) == _letters(other) or _has_lost_surname(person, other)
+
+
+def _has_lost_surname(person: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    (first_names, _), (other_first_names, other_surname) = _letters(person), _letters(other)
+    return first_names == other_first_names and not other_surname
 
 
 def _letters(person: Mapping[str, Any]) -> tuple[str, str]:

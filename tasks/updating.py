@@ -93,15 +93,14 @@ class Updater(Dispatcher[ChangeEntry]):
         """Whether the first customer arrived with a surname (Q1); without, nothing more is sent."""
         assert entry.case_id is not None
         case = found_case(answer) if answer is not None else None
-        if case is None or missing_people(people, case.customers, entry.known_people):
+        if case is None or not _are_whole(people, case, entry):
             try:
                 case = found_case(await self.client.get_case(entry.case_id))
             except WillSuiteError:
                 entry.is_open = True
                 return False
-        missing = missing_people(people, case.customers, entry.known_people)
-        self.is_proven = not missing
-        if missing:
+        self.is_proven = _are_whole(people, case, entry)
+        if not self.is_proven:
             self.stop(entry.sentences["surname_dropped"])
             entry.end(Outcome.PARTIAL, "surname_dropped")
         return self.is_proven
@@ -110,6 +109,13 @@ class Updater(Dispatcher[ChangeEntry]):
 def _is_settled(result: WriteResult[Case]) -> bool:
     """Whether it is known what the request did."""
     return result.effect in (Effect.APPLIED, Effect.REJECTED)
+
+
+def _are_whole(people: Sequence[Mapping[str, Any]], case: FoundCase, entry: ChangeEntry) -> bool:
+    """Whether people who were added are in the case, with their surnames."""
+    known = entry.known_people or frozenset()
+    lost = [name for person in people for name in lost_values(person, case.customers, known)]
+    return "last_name" not in lost and not missing_people(people, case.customers, known)
 
 
 def _refuse(entry: ChangeEntry, result: WriteResult[Case]) -> None:
