@@ -29,7 +29,15 @@ from flows.writing import (
 from schemas.appointment_file import is_appointment_column, plan_appointments
 from schemas.outcomes import APPOINTMENT_OUTCOMES, Outcome
 from tasks.account_lock import account_lock, account_name
-from tasks.bookings import BookingEntry, booking_entry, find_cases_of, plan, sent_values, settle
+from tasks.bookings import (
+    BookingEntry,
+    booking_entry,
+    find_cases_of,
+    plan,
+    report_doubts,
+    sent_values,
+    settle,
+)
 from tasks.connection import connected
 from tasks.journal import Journal, journal_path, open_journal
 from tasks.journal_marks import check_marks, leave_marks
@@ -160,7 +168,8 @@ async def _work(
             await _plan(entries, journal, options, workspace, progress)
             syncer = Syncer(client, journal, zone, recreate=options.recreate)
             await keep_in_step(entries, syncer, lock, progress)
-        return syncer.stopped_by
+            others = report_doubts(entries, journal)
+        return " ".join(filter(None, (syncer.stopped_by, others))) or None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ the step that a row asks for, and what a person says about an uncertain one. Doe
 (`tasks/syncing.py`), or the journal's file (`tasks/journal.py`).
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -184,11 +185,12 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
     if booking is not None:
         entry.case_id, entry.appointment_id = booking.case_id, booking.appointment_id
     if booking is not None and booking.state is BookingState.CREATING:
+        entry.appointment_id = None
         entry.end(Outcome.UNKNOWN, "creation_unsure", key=entry.key, word=not_created_word(booking))
     elif entry.wanted.action == "delete":
         _plan_deletion(entry, booking)
     elif booking is None or booking.state is BookingState.DELETED:
-        _plan_new(entry)
+        _plan_new(entry, booking if recreate else None)
     else:
         assert journal is not None
         _plan_existing(entry, booking, journal, recreate)
@@ -200,7 +202,10 @@ def _begin(entry: BookingEntry, step: Step, values: Mapping[str, str | bool] | N
 
 def _plan_deletion(entry: BookingEntry, booking: Booking | None) -> None:
     if booking is not None and booking.state is not BookingState.DELETED:
-        _begin(entry, Step.DELETE)
+        if entry.wanted.appointment_id in (None, booking.appointment_id):
+            _begin(entry, Step.DELETE)
+        else:
+            entry.end(Outcome.CONFLICT, "other_appointment", appointment_id=booking.appointment_id)
     elif entry.wanted.appointment_id in (None, entry.appointment_id):
         entry.end(Outcome.UNCHANGED, None if booking else "never_made")
     elif entry.wanted_case is None:
@@ -210,10 +215,11 @@ def _plan_deletion(entry: BookingEntry, booking: Booking | None) -> None:
         _begin(entry, Step.DELETE)
 
 
-def _plan_new(entry: BookingEntry) -> None:
-    """The journal has no appointment for the key."""
+def _plan_new(entry: BookingEntry, gone: Booking | None) -> None:
+    """The journal has no appointment for the key, but perhaps one that is `gone`."""
     entry.case_id, entry.appointment_id = entry.wanted_case, entry.wanted.appointment_id
-    if entry.appointment_id is None:
+    if entry.appointment_id is None or (gone and entry.appointment_id == gone.appointment_id):
+        entry.appointment_id = None
         _begin(entry, Step.CREATE, entry.wanted.given)
     else:  # made outside this tool: of its values nothing is known
         _begin(entry, Step.UPDATE, _changeable(entry.wanted.given))
@@ -229,7 +235,10 @@ def _plan_existing(entry: BookingEntry, booking: Booking, journal: Journal, recr
         entry.end(Outcome.CONFLICT, "other_appointment", appointment_id=booking.appointment_id)
         return
     case_id = entry.wanted_case
-    is_same_case = case_id == booking.case_id if case_id else _has_ref(booking, wanted, journal)
+    if case_id:
+        is_same_case = case_id.casefold() == booking.case_id.casefold()
+    else:
+        is_same_case = _has_ref(booking, wanted, journal)
     changed = _differing(wanted.given, booking, journal)
     fixed = [what for name, what in FIXED_FIELDS.items() if name in changed]
     fixed += [] if is_same_case else ["the case"]
@@ -271,6 +280,31 @@ def end_in_step(entry: BookingEntry, booking: Booking, outcome: Outcome) -> None
         entry.end(outcome)
 
 
+def report_doubts(entries: Sequence[BookingEntry], journal: Journal) -> str | None:
+    """Say `unknown` of every row of which something is uncertain, whatever else became of it.
+
+    Returns:
+        A sentence about uncertain bookings that aren't in the file, or whose rows can't be read.
+    """
+    for entry in entries:
+        booking = journal.booking(entry.key)
+        if booking is None or not booking.has_message_in_doubt:
+            continue
+        if entry.outcome is not Outcome.UNKNOWN:
+            said = f"{entry.message} " if entry.message else ""
+            end_in_step(entry, booking, Outcome.UNKNOWN)
+            entry.message = f"{said}{entry.message}"
+    others = journal.uncertain_besides(
+        entry.key for entry in entries if entry.outcome is Outcome.UNKNOWN
+    )
+    if not others:
+        return None
+    return (
+        f"The journal has {others:,} more uncertain booking(s), which no row of this file stands "
+        "for; settle them with resolve, or run the file that has them."
+    )
+
+
 # -- what a person says ------------------------------------------------------------------------
 
 
@@ -299,10 +333,12 @@ def settle(journal: Journal, resolve: Mapping[str, str]) -> int:
     left = 0
     for key, said in resolve.items():
         booking = journal.booking(str(key))
-        word = " ".join(str(said).split())
+        word = _word(str(said))
         if booking is None:
             raise RunError("resolve has a key that the journal doesn't know; correct it.")
-        if not is_id(word) and not word.casefold().startswith(NOT_CREATED):
+        # every id has a digit; "missing" or "no" must not become the id of an appointment
+        is_an_id = is_id(word) and any(letter.isdigit() for letter in word)
+        if not is_an_id and not word.startswith(NOT_CREATED):
             raise RunError(
                 f'A value of resolve must be the appointment\'s id or "{NOT_CREATED}"; correct it.'
             )
@@ -314,12 +350,20 @@ def settle(journal: Journal, resolve: Mapping[str, str]) -> int:
     return left
 
 
+def _word(said: str) -> str:
+    """An id as it is, "not created" however it is written: "not_created" could be an id, too."""
+    text = " ".join(said.split())
+    found = re.fullmatch(r"not[ _-]*created[ _-]*([0-9]*)", text.casefold())
+    return f"{NOT_CREATED} {found[1]}".strip() if found else text
+
+
 def _settled(booking: Booking, word: str) -> Booking | None:
     """The booking as it then is; None where the word doesn't fit."""
     if booking.state is BookingState.CREATING:
-        if word.casefold() == not_created_word(booking):
+        if word == not_created_word(booking):
             return replace(booking, state=BookingState.DELETED, fields={})
-        if is_id(word):
+        # the id of the one before: said of an earlier attempt, by a run that is repeated
+        if is_id(word) and word != booking.appointment_id:
             return replace(booking, state=BookingState.EXISTS, appointment_id=word)
     elif booking.has_message_in_doubt and word == booking.appointment_id:
         return replace(booking, has_message_in_doubt=False)
@@ -335,8 +379,10 @@ def creating(entry: BookingEntry, before: Booking | None, journal: Journal) -> B
     return Booking(
         BookingState.CREATING,
         entry.case_id,
+        before.appointment_id if before else None,
         fields=digests(entry.values, journal) | _case_ref(entry, journal),
         creations=(before.creations if before else 0) + 1,
+        has_message_in_doubt=before is not None and before.has_message_in_doubt,
     )
 
 

@@ -14,7 +14,7 @@ import hmac
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -61,6 +61,7 @@ class Booking:
     state: BookingState
     case_id: str
     appointment_id: str | None = None
+    """While one is being made, that of the deleted one before it."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Wire name to the digest of the value that was sent last, or `PENDING`."""
     creations: int = 0
@@ -115,6 +116,15 @@ class Journal:
                     booking.has_message_in_doubt,
                 ],
             )  # fmt: skip
+
+    def uncertain_besides(self, keys: Iterable[str]) -> int:
+        """How many bookings a person has to settle, besides those of these keys."""
+        named = {self._key(key) for key in keys}
+        found = self._connection.execute(
+            "SELECT key FROM booking WHERE state = ? OR has_message_in_doubt",
+            [BookingState.CREATING],
+        )
+        return sum(key not in named for (key,) in found)
 
     def begin_generation(self) -> None:
         """A run begins that may write."""
@@ -201,6 +211,8 @@ def _make(path: Path) -> None:
 def _checked(connection: sqlite3.Connection, path: Path) -> Journal:
     """The journal of an open connection, set to full sync."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if not version:  # an empty file is a database to SQLite
+        raise sqlite3.DatabaseError
     if version != SCHEMA_VERSION:
         raise RunError(
             f"The journal {path} has version {version}, and this program knows version "

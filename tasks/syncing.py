@@ -125,6 +125,9 @@ class Syncer(Dispatcher[BookingEntry]):
             end_in_step(entry, booking, Outcome.UPDATED)
         elif result.effect is Effect.REJECTED and result.code == "status_404" and before:
             entry.end(Outcome.CONFLICT, "gone")
+            if self.recreate:
+                self.journal.put(entry.key, replace(booking, state=BookingState.DELETED, fields={}))
+                entry.is_open = True  # to be made anew in the next round
         elif result.effect is Effect.AMBIGUOUS:
             _leave_open(entry, "change_unsure")
 
@@ -144,8 +147,7 @@ class Syncer(Dispatcher[BookingEntry]):
             return False
         was_gone = result.effect is Effect.REJECTED and result.code == "status_404"
         if result.effect is Effect.APPLIED or (was_gone and before is not None):
-            gone = Booking(BookingState.DELETED, *at, creations=booking.creations)
-            self.journal.put(entry.key, gone)
+            self.journal.put(entry.key, replace(booking, state=BookingState.DELETED, fields={}))
             was_sent = booking.state is BookingState.DELETING
             entry.end(Outcome.DELETED, "was_gone" if was_gone and not was_sent else None)
             return True
@@ -237,7 +239,8 @@ async def keep_in_step(
         for entry in is_open:
             plan(entry, syncer.journal, recreate=syncer.recreate)
         to_send = [entry for entry in is_open if entry.step is not None]
-    lock.settle()
+    if syncer.rest_seconds <= 0:  # else the next run waits, or what comes late is the last word
+        lock.settle()
 
 
 async def _send_all(syncer: Syncer, step: Step) -> None:
