@@ -38,8 +38,8 @@ SENTENCES = {
         'id>"}}, or with resolve={{"{key}": "{word}"}} if it isn\'t there.'
     ),
     "message_unsure": (
-        "The appointment is as the row has it, but it isn't known whether its message ({flags}) "
-        "went out, so it is not sent again. Ask the client; then run the file again with "
+        "It isn't known whether a message of this appointment ({flags}) went out, so it is not "
+        "sent again. Ask the client; then run the file again with "
         'resolve={{"{key}": "{appointment_id}"}}.'
     ),
     "change_unsure": f"It isn't known whether this change was made; repeating it is safe. {AGAIN}",
