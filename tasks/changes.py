@@ -219,7 +219,8 @@ def end_unchanged(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
     to_do = []
     for entry in entries:
         assert entry.case is not None
-        alike = {likest(person, entry.case.customers) for person in entry.wanted.customers}
+        people = entry.wanted.customers
+        alike = {likest(person, entry.case.customers, people) for person in people}
         entry.remark = "same_names" if Sameness.PERHAPS in alike else None
         if Sameness.CLASH in alike:
             entry.end(Outcome.CONFLICT, "perhaps_there")

@@ -150,9 +150,23 @@ def _are_alike(birth: date, other: date) -> bool:
     return is_swapped or abs((birth - other).days) == 1
 
 
-def likest(person: Mapping[str, Any], customers: Sequence[Mapping[str, Any]]) -> Sameness:
-    """How `person` relates to the most similar of `customers`."""
-    return max((sameness(person, other) for other in customers), default=Sameness.OTHER)
+def likest(
+    person: Mapping[str, Any],
+    customers: Sequence[Mapping[str, Any]],
+    wanted: Sequence[Mapping[str, Any]] = (),
+) -> Sameness:
+    """How `person` relates to the most similar of `customers`.
+
+    Of these, one who is the same as another of the `wanted` people is nobody else: a file that
+    has father and son means two.
+    """
+    verdicts = {
+        sameness(person, other)
+        for other in customers
+        if sameness(person, other) is Sameness.SAME
+        or not any(sameness(each, other) is Sameness.SAME for each in wanted)
+    }
+    return max(verdicts, default=Sameness.OTHER)
 
 
 def missing_people(
@@ -169,7 +183,7 @@ def missing_people(
     """
     new = [] if known_ids is None else [each for each in customers if each["id"] not in known_ids]
     known = [each for each in customers if each not in new]
-    missing = [person for person in wanted if likest(person, known) is Sameness.OTHER]
+    missing = [person for person in wanted if likest(person, known, wanted) is Sameness.OTHER]
     for other in new:
         alike = [person for person in missing if _may_be_made_of(person, other)]
         if alike:

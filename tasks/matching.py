@@ -7,6 +7,7 @@ changed in one (`tasks/changes.py`).
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from schemas.outcomes import Outcome
@@ -120,9 +121,26 @@ async def look_at(
     refs = [entry.wanted.ref for entry in entries if entry.wanted.ref and not entry.wanted.case_id]
     new_refs = [entry.wanted.new_ref for entry in entries if entry.wanted.new_ref]
     found = await current_cases(ids, [*refs, *new_refs], workspace, progress)
+    await _complete_renamed(entries, found, workspace)
     matched = match(entries, found)
     await _show_people(matched, workspace)
     return end_unchanged(matched)
+
+
+async def _complete_renamed(entries: Sequence[ChangeEntry], found: Found, workspace: Path) -> None:
+    """Whether a case is a row's by its new reference, only all of its customers can tell."""
+    adding = [entry.wanted for entry in entries if entry.wanted.customers]
+    renamed = [
+        case
+        for wanted in adding
+        if wanted.case_id is None and not found.with_ref(wanted.ref or "")
+        for case in found.with_ref(wanted.new_ref or "")
+    ]
+    if renamed:
+        # without customers, so that they are asked for: a list may show only some
+        whole = await with_people([replace(case, customers=()) for case in renamed], workspace)
+        for cases in found.by_ref.values():
+            cases[:] = [whole.get(case.id, case) for case in cases]
 
 
 async def _show_people(entries: Sequence[ChangeEntry], workspace: Path) -> None:

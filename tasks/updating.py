@@ -17,7 +17,7 @@ from typing import Any
 
 from schemas.outcomes import Outcome
 from tasks.account_lock import AccountLock
-from tasks.changes import ChangeEntry
+from tasks.changes import ChangeEntry, end_unchanged
 from tasks.comparison import lost_values, missing_people
 from tasks.dispatching import Dispatcher, task_ranges
 from tasks.existing import FoundCase, current_cases, found_case, with_people
@@ -43,9 +43,9 @@ class Updater(Dispatcher[ChangeEntry]):
         """Read the case again if people are to be added, and send what it lacks."""
         if entry.to_do.customers and not await self._see_again(entry):
             return
-        if not entry.to_do:  # somebody else was quicker, or the list had not shown all
+        if not entry.to_do:  # it shows late, or somebody else was quicker
             entry.is_open = False
-            entry.end(Outcome.UPDATED if entry.attempts else Outcome.UNCHANGED, entry.remark)
+            entry.end(Outcome.UPDATED, entry.remark)
         goes_on = True
         for person in entry.to_do.customers:
             goes_on = goes_on and await self._patch(entry, {"customers": [person]})
@@ -54,16 +54,21 @@ class Updater(Dispatcher[ChangeEntry]):
             await self._patch(entry, entry.to_do.fields(entry.case))
 
     async def _see_again(self, entry: ChangeEntry) -> bool:
-        """Read the case right before people are added to it; False where it can't be."""
+        """Read the case right before people are added to it; False if nothing is to be sent."""
         assert entry.case_id is not None
         try:
-            entry.see(found_case(await self.client.get_case(entry.case_id)))
+            case = found_case(await self.client.get_case(entry.case_id))
         except NotFoundError:
             entry.end(Outcome.FAILED, "gone")
         except WillSuiteError as error:
             self.stop(str(error))
         else:
-            return True
+            if entry.attempts:
+                entry.see(case)
+                return True
+            entry.known_people = None  # a list may have left some of them out
+            entry.see(case)
+            return bool(end_unchanged([entry]))
         return False
 
     async def _patch(self, entry: ChangeEntry, values: Mapping[str, Any]) -> bool:
@@ -205,7 +210,9 @@ def _confirm(entry: ChangeEntry, case: FoundCase) -> None:
     known = entry.known_people or frozenset()
     if not entry.to_do:
         entry.is_open = False
-        lost = [lost_values(person, case.customers, known) for person in entry.wanted.customers]
+        before = [person for person in case.customers if person["id"] in known]
+        added = missing_people(entry.wanted.customers, before)
+        lost = [lost_values(person, case.customers, known) for person in added]
         if what := ", ".join(dict.fromkeys(name for names in lost for name in names)):
             entry.end(Outcome.PARTIAL, "values_lost", what=what)
         else:

@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.outcomes import (
+    CHANGE_OUTCOMES,
     FAILING,
     FOR_A_PERSON,
     OUTCOMES,
+    ChangeOutcome,
     Outcome,
     RowOutcome,
     code_counts,
@@ -120,3 +122,66 @@ def test_outcomes_are_plain_texts_in_the_table():
     )
     assert table["outcome"].type == pa.string()
     assert table["outcome"].to_pylist() == [word.value for word in Outcome]
+
+
+# -- rows that change a case -----------------------------------------------------------------
+
+CHANGED = ChangeOutcome(
+    3,
+    "R",
+    "update",
+    Outcome.UPDATED,
+    "id",
+    "code",
+    "A sentence.",
+    2,
+    '{"notes": ""}',
+    '{"notes": "é"}',
+)
+
+
+def test_of_a_change_the_table_also_has_what_was_and_what_was_wanted():
+    [rejected, changed] = outcome_table([CHANGED, created(2)], [2, 3], CHANGE_OUTCOMES).to_pylist()
+    assert changed == {
+        "row": 3, "key": "R", "action": "update", "outcome": "updated", "case_id": "id",
+        "code": "code", "message": "A sentence.", "attempts": 2, "before": '{"notes": ""}',
+        "after": '{"notes": "é"}',
+    }  # fmt: skip
+    assert (rejected["key"], rejected["before"], rejected["after"]) == ("ref 2", None, None)
+
+
+def test_readers_of_any_outcomes_can_read_those_of_changes():
+    assert CHANGE_OUTCOMES.names[: len(OUTCOMES.names)] == OUTCOMES.names
+    assert [CHANGE_OUTCOMES.field(name) for name in OUTCOMES.names] == list(OUTCOMES)
+    rest = [CHANGE_OUTCOMES.field(name) for name in CHANGE_OUTCOMES.names[len(OUTCOMES.names) :]]
+    assert [(field.name, str(field.type), field.nullable) for field in rest] == [
+        ("before", "string", True), ("after", "string", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("outcomes", [[], [CHANGED], [created(2)], [created(2), CHANGED]])
+def test_the_schema_of_changes_is_the_same_whatever_is_in_it(outcomes):
+    rows = [outcome.row for outcome in outcomes]
+    table = outcome_table(iter(outcomes), rows, CHANGE_OUTCOMES)
+    table.validate(full=True)
+    assert table.schema.equals(CHANGE_OUTCOMES, check_metadata=True)
+    assert table["row"].to_pylist() == rows
+
+
+def test_a_change_that_says_nothing_else_differs_in_nothing():
+    [row] = outcome_table(
+        [ChangeOutcome(2, "R", "none", Outcome.UNCHANGED)], [2], CHANGE_OUTCOMES
+    ).to_pylist()
+    assert (row["before"], row["after"], row["attempts"]) == (None, None, 0)
+
+
+def test_a_table_without_the_two_columns_leaves_them_out():
+    table = outcome_table([CHANGED], [3])
+    assert table.schema.equals(OUTCOMES)
+
+
+@pytest.mark.parametrize("ended", [[], [3, 3], [2], [2, 3]])
+def test_each_changed_row_has_exactly_one_outcome(ended):
+    outcomes = [ChangeOutcome(row, None, "update", Outcome.UPDATED) for row in ended]
+    with pytest.raises(AssertionError, match="one outcome for each row"):
+        outcome_table(outcomes, [3], CHANGE_OUTCOMES)
