@@ -27,6 +27,8 @@ from flows.writing import (
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import UPDATE_CASES
 from tasks.account_lock import account_lock
+from tasks.api_jobs import JobBoard, job_pace
+from tasks.bulk_sending import BulkSender
 from tasks.changes import ChangeEntry, changed_columns
 from tasks.connection import connected
 from tasks.matching import look_at
@@ -36,6 +38,7 @@ from tasks.run_files import run_folder
 from tasks.stopping import cancelled_by_sigterm
 from tasks.updating import Updater, update_singly
 from willsuite import WillSuiteClient
+from willsuite.client import MAX_BATCH
 
 FLOW = "update-cases"
 
@@ -100,6 +103,10 @@ async def _work(
             entry.end(Outcome.PLANNED, entry.remark)
         return None
     async with account_lock(client.settings) as lock:
+        # a job of a bulk update that was killed would undo, when it ends, what is changed now
+        board = JobBoard(f"{FLOW}-jobs", client.settings.base_url)
+        sender = BulkSender(client, lock.jobs, board, job_pace(client.settings), MAX_BATCH)
+        await sender.wait_for_open_jobs(lock.jobs.open(), progress)
         updater = Updater(client)
         await update_singly(entries, updater, lock, workspace, progress)
         return updater.stopped_by

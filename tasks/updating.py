@@ -35,6 +35,7 @@ MAX_ROUNDS = 3
 """How often a row may be sent, each time after its case was read and lacked something."""
 CASES_PER_TASK = 500
 """A task run for each case would cost more than its requests."""
+_REF = re.compile(r"\bref(erence)?\b", re.IGNORECASE)
 _TAKEN = re.compile(r"taken|exist|unique|duplicate|already|in use", re.IGNORECASE)
 
 
@@ -156,8 +157,11 @@ class Updater:
                 return False
         self._is_proven = _are_whole(people, case, entry)
         if not self._is_proven:
-            self.stopped_by = self.stopped_by or entry.sentences["surname_dropped"]
-            entry.end(Outcome.PARTIAL, "surname_dropped")
+            known = entry.known_people or frozenset()
+            is_anybody_new = any(person["id"] not in known for person in case.customers)
+            code = "surname_dropped" if is_anybody_new else "nobody_added"
+            self.stopped_by = self.stopped_by or entry.sentences[code]
+            entry.end(Outcome.PARTIAL, code)
         return self._is_proven
 
     def _note(self, *, is_failure: bool) -> None:
@@ -178,10 +182,11 @@ def _are_whole(people: Sequence[Mapping[str, Any]], case: FoundCase, entry: Chan
 
 def _refuse(entry: ChangeEntry, result: WriteResult[Case]) -> None:
     said = result.complaint or f"WillSuite refused the row ({result.code})."
-    is_about_ref = "ref" in result.fields or result.code == "status_409"
+    is_about_ref = "ref" in result.fields or _REF.search(result.complaint) is not None
+    is_taken = result.code == "status_409" or (is_about_ref and _TAKEN.search(said) is not None)
     if entry.has_applied:
         entry.end(Outcome.PARTIAL, "refused_after", said=said)
-    elif entry.to_do.ref and is_about_ref and _TAKEN.search(said or "already"):
+    elif entry.to_do.ref and is_taken:
         entry.end(Outcome.CONFLICT, "ref_refused")
     else:
         entry.end(Outcome.REJECTED, result.code, said)
