@@ -28,17 +28,16 @@ from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import UPDATE_CASES
 from tasks.account_lock import account_lock
 from tasks.api_jobs import JobBoard, job_pace
-from tasks.bulk_sending import BulkSender
 from tasks.changes import ChangeEntry, changed_columns
 from tasks.connection import connected
 from tasks.matching import look_at
+from tasks.open_jobs import wait_for_open_jobs
 from tasks.policy import hide_expected_tracebacks
 from tasks.progress import Progress
 from tasks.run_files import run_folder
 from tasks.stopping import cancelled_by_sigterm
 from tasks.updating import Updater, update_singly
 from willsuite import WillSuiteClient
-from willsuite.client import MAX_BATCH
 
 FLOW = "update-cases"
 
@@ -105,8 +104,7 @@ async def _work(
     async with account_lock(client.settings) as lock:
         # a job of a bulk update that was killed would undo, when it ends, what is changed now
         board = JobBoard(f"{FLOW}-jobs", client.settings.base_url)
-        sender = BulkSender(client, lock.jobs, board, job_pace(client.settings), MAX_BATCH)
-        await sender.wait_for_open_jobs(lock.jobs.open(), progress)
+        await wait_for_open_jobs(lock.jobs, job_pace(client.settings), board, progress)
         updater = Updater(client)
         await update_singly(entries, updater, lock, workspace, progress)
         return updater.stopped_by

@@ -13,17 +13,15 @@ from dataclasses import dataclass, field
 
 from schemas.outcomes import Outcome
 from tasks.api_jobs import JobBoard, JobEnd, JobPace, JobWait, wait_for_api_job
-from tasks.cases import together
 from tasks.changes import ChangeEntry
 from tasks.job_records import JobRecord, JobRecords
+from tasks.open_jobs import patience_seconds, seen_seconds
 from tasks.policy import write_task
-from tasks.progress import Progress, add_progress
+from tasks.progress import add_progress
 from willsuite import BulkUpdate, Effect, WillSuiteClient, WriteResult, bulk_update
 from willsuite.client import is_id
 from willsuite.errors import WillSuiteError
 
-LONGEST_JOB_FACTOR = 2
-"""A batch whose job nobody can see is waited for so many times as long as the longest job took."""
 MAX_SAID_CHARACTERS = 500
 MAX_REFUSED_ROWS = 32
 """So many single rows refused and no batch taken: it isn't about them (a path that isn't there)."""
@@ -84,14 +82,15 @@ class BulkSender:
     ) -> None:
         self._client = client
         self._records = records
-        self._board = board
         self._batch_size = batch_size
         self._slots = asyncio.Semaphore(client.settings.max_concurrency)
-        self._longest_seconds = 0.0
+        self.longest_seconds = 0.0
+        """How long the longest job took so far."""
         self._expected = 0
         self._refused_rows = 0
         self._has_taken = False
         """Whether any batch of the run was taken."""
+        self.board = board
         self.pace = pace
         self.settle_seconds = client.settings.settle_seconds
         self.batches: list[Batch] = []
@@ -104,25 +103,7 @@ class BulkSender:
     @property
     def patience_seconds(self) -> float:
         """How long after its request a batch may begin to show whose job can't be seen."""
-        return self.pace.patience_seconds + LONGEST_JOB_FACTOR * self._longest_seconds
-
-    async def wait_for_open_jobs(self, records: Sequence[JobRecord], progress: Progress) -> None:
-        """Wait for what earlier runs have handed in, so that its values are final.
-
-        Raises:
-            WillSuiteError: credentials or configuration.
-        """
-        if not records:
-            return
-        progress.say(f"{len(records):,} batch(es) of earlier runs may be under way; waiting.")
-        await together(
-            self._wait(record, record.age_seconds()) for record in records if record.job_id
-        )
-        ages = [record.age_seconds() for record in records if not record.job_id]
-        rest = self.patience_seconds - min(ages, default=self.patience_seconds)
-        await progress.wait(rest, "A run was stopped before it knew the job of its batch")
-        for record in records:
-            self._records.forget(record)
+        return patience_seconds(self.pace, self.longest_seconds)
 
     async def send(self, entries: Sequence[ChangeEntry]) -> None:
         """Hand in each entry, unless something stops the run, and wait for all jobs.
@@ -248,20 +229,13 @@ class BulkSender:
             for entry in batch.entries:
                 entry.end(Outcome.UNKNOWN, "under_way" if job_id else "unread", job_id=job_id)
             if job_id is not None:
-                batch.wait = await self._wait(batch.record)
+                batch.wait = await wait_for_api_job(job_id, self.pace, board=self.board)
+                self.longest_seconds = max(self.longest_seconds, seen_seconds(batch.wait))
             for entry in batch.entries:
                 entry.end(Outcome.UNKNOWN, "unread")
             await add_progress(len(batch.entries), self._expected)
         finally:
             self._slots.release()
-
-    async def _wait(self, record: JobRecord, age_seconds: float = 0.0) -> JobWait:
-        assert record.job_id is not None
-        wait = await wait_for_api_job(record.job_id, self.pace, age_seconds, self._board)
-        # one that was over when it was asked about may have taken a second of the day it is old
-        if wait.end in (JobEnd.COMPLETED, JobEnd.FAILED) and (wait.was_running or not age_seconds):
-            self._longest_seconds = max(self._longest_seconds, wait.seconds)
-        return wait
 
 
 def _is_refused(result: WriteResult[str]) -> bool:
