@@ -26,9 +26,11 @@ from flows.writing import (
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import UPDATE_CASES
 from tasks.account_lock import account_lock
+from tasks.api_jobs import JobBoard, job_pace
 from tasks.changes import ChangeEntry, changed_columns
 from tasks.connection import connected
 from tasks.matching import look_at
+from tasks.open_jobs import wait_for_open_jobs
 from tasks.policy import hide_expected_tracebacks
 from tasks.progress import Progress
 from tasks.run_files import run_folder
@@ -99,6 +101,9 @@ async def _work(
             entry.end(Outcome.PLANNED, entry.remark)
         return None
     async with account_lock(client.settings) as lock:
+        # a job of a bulk update that was killed would undo, when it ends, what is changed now
+        board = JobBoard(f"{FLOW}-jobs", client.settings.base_url)
+        await wait_for_open_jobs(lock.jobs, job_pace(client.settings), board, progress)
         updater = Updater(client)
         await update_singly(entries, updater, lock, workspace, progress)
         return updater.stopped_by

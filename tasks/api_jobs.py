@@ -88,6 +88,8 @@ class JobWait:
     """As it was last seen; None where it never was."""
     was_running: bool = False
     """Whether it was seen running, so that `seconds` say how long it took."""
+    is_new: bool = False
+    """Whether it was waited for from its submission on."""
 
 
 class JobBoard:
@@ -183,7 +185,9 @@ class _Waiting:
             if end is None and self.seconds >= self.pace.timeout_seconds:
                 end = JobEnd.STUCK
             if end is not None:
-                return JobWait(end, self.seconds, self.job, self.was_running)
+                return JobWait(
+                    end, self.seconds, self.job, self.was_running, is_new=not self.age_seconds
+                )
             jittered = self.pace.poll_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
             delay = min(jittered, max(self.pace.timeout_seconds - self.seconds, 0.0))
 

@@ -6,26 +6,25 @@ every job. Does not: reading back and rounds (`tasks/bulk_updating.py`), or poll
 """
 
 import asyncio
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from schemas.outcomes import Outcome
 from tasks.api_jobs import JobBoard, JobEnd, JobPace, JobWait, wait_for_api_job
-from tasks.cases import together
 from tasks.changes import ChangeEntry
 from tasks.job_records import JobRecord, JobRecords
+from tasks.open_jobs import patience_seconds, seen_seconds
 from tasks.policy import write_task
-from tasks.progress import Progress, add_progress
+from tasks.progress import add_progress
 from willsuite import BulkUpdate, Effect, WillSuiteClient, WriteResult, bulk_update
 from willsuite.client import is_id
 from willsuite.errors import WillSuiteError
 
-LONGEST_JOB_FACTOR = 2
-"""A batch whose job nobody can see is waited for so many times as long as the longest job took."""
 MAX_SAID_CHARACTERS = 500
-MAX_REFUSALS = 64
-"""So many batches refused and none taken: it isn't about single rows (a path that isn't there)."""
+MAX_REFUSED_ROWS = 32
+"""So many single rows refused and no batch taken: it isn't about them (a path that isn't there)."""
 TOO_LARGE = "status_413"
 """Said by a web server in its own words, before it reads the batch."""
 
@@ -83,13 +82,15 @@ class BulkSender:
     ) -> None:
         self._client = client
         self._records = records
-        self._board = board
         self._batch_size = batch_size
         self._slots = asyncio.Semaphore(client.settings.max_concurrency)
-        self._longest_seconds = 0.0
+        self.longest_seconds = 0.0
+        """How long the longest job took so far."""
         self._expected = 0
-        self._refusals: int | None = 0
-        """How many batches were refused; None once one was taken."""
+        self._refused_rows = 0
+        self._has_taken = False
+        """Whether any batch of the run was taken."""
+        self.board = board
         self.pace = pace
         self.settle_seconds = client.settings.settle_seconds
         self.batches: list[Batch] = []
@@ -102,25 +103,7 @@ class BulkSender:
     @property
     def patience_seconds(self) -> float:
         """How long after its request a batch may begin to show whose job can't be seen."""
-        return self.pace.patience_seconds + LONGEST_JOB_FACTOR * self._longest_seconds
-
-    async def wait_for_open_jobs(self, records: Sequence[JobRecord], progress: Progress) -> None:
-        """Wait for what earlier runs have handed in, so that its values are final.
-
-        Raises:
-            WillSuiteError: credentials or configuration.
-        """
-        if not records:
-            return
-        progress.say(f"{len(records):,} batch(es) of earlier runs may be under way; waiting.")
-        await together(
-            self._wait(record, record.age_seconds()) for record in records if record.job_id
-        )
-        ages = [record.age_seconds() for record in records if not record.job_id]
-        rest = self.patience_seconds - min(ages, default=self.patience_seconds)
-        await progress.wait(rest, "A run was stopped before it knew the job of its batch")
-        for record in records:
-            self._records.forget(record)
+        return patience_seconds(self.pace, self.longest_seconds)
 
     async def send(self, entries: Sequence[ChangeEntry]) -> None:
         """Hand in each entry, unless something stops the run, and wait for all jobs.
@@ -129,102 +112,141 @@ class BulkSender:
             WillSuiteError: credentials or configuration; jobs may be under way.
         """
         self.batches, self._expected = [], len(entries)
-        starts = range(0, len(entries), self._batch_size)
-
-        async def send_from(start: int) -> None:
-            async with self._slots:
-                await self._send(entries[start : start + self._batch_size])
-
-        await together(send_from(start) for start in starts)
+        try:
+            async with asyncio.TaskGroup() as jobs:
+                for start in range(0, len(entries), self._batch_size):
+                    await self._send(entries[start : start + self._batch_size], jobs)
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
     def forget(self, batch: Batch) -> None:
         """Nothing of the batch is open any more."""
         self._records.forget(batch.record)
 
-    async def _send(self, entries: Sequence[ChangeEntry]) -> None:
-        if self.stopped_by is not None:
-            return
-        body = [_request(entry) for entry in entries]
-        record = self._records.intend(len(entries))
+    async def _send(
+        self, entries: Sequence[ChangeEntry], jobs: asyncio.TaskGroup, *, by_name: bool = True
+    ) -> None:
+        """Hand in a batch, or the parts of one that is refused; `jobs` are followed meanwhile.
+
+        `by_name` says whether rows that a refusal names are to be set apart.
+        """
+        await self._slots.acquire()  # a job keeps it to its end
+        result, batch = None, None
+        if self.stopped_by is None:
+            batch = self._begin(entries)
+            result = await self._hand_in(batch)
+        if batch is None or result is None or not self._is_taken(batch, result):
+            self._slots.release()
+        else:
+            jobs.create_task(self._follow(batch))
+        if batch is not None and result is not None and _is_refused(result):
+            named = _named_rows(result.fields, len(entries)) if by_name else set()
+            for part in self._parts(entries, result, named):
+                await self._send(part, jobs, by_name=by_name and not named)
+
+    def _begin(self, entries: Sequence[ChangeEntry]) -> Batch:
         before = [(entry.outcome, entry.code, entry.message) for entry in entries]
+        record = self._records.intend(len(entries))
         for entry in entries:
             entry.attempts += 1
             entry.end(Outcome.UNKNOWN, "interrupted")
-        try:
-            result = await hand_in(_HandIn(self._client, body))
-        except WillSuiteError as error:
-            # these mean that nothing was carried out
-            self._records.forget(record)
-            Batch(entries, record, before).undo()
-            for entry in entries:
-                entry.attempts -= 1
-            self.stopped_by = self.stopped_by or str(error)
-            return
-        await self._judge(Batch(entries, record, before), result)
+        return Batch(entries, record, before)
 
-    async def _judge(self, batch: Batch, result: WriteResult[str]) -> None:
-        if result.effect is Effect.REJECTED or result.code == TOO_LARGE:
-            self._records.forget(batch.record)
-            batch.undo()
-            await self._halve(batch.entries, result)
-            return
-        if result.effect is Effect.NOT_APPLIED:
+    async def _hand_in(self, batch: Batch) -> WriteResult[str] | None:
+        """None where nothing was carried out, nor will be."""
+        try:
+            return await hand_in(_HandIn(self._client, [_request(each) for each in batch.entries]))
+        except WillSuiteError as error:
             self._records.forget(batch.record)
             batch.undo()
             for entry in batch.entries:
-                if not entry.taken_count:
+                entry.attempts -= 1
+            self.stopped_by = self.stopped_by or str(error)
+            return None
+
+    def _is_taken(self, batch: Batch, result: WriteResult[str]) -> bool:
+        """Whether WillSuite may work on the batch; if not, what was known before is known again."""
+        is_unreachable = result.effect is Effect.NOT_APPLIED
+        if is_unreachable or _is_refused(result):
+            self._records.forget(batch.record)
+            batch.undo()
+            for entry in batch.entries:
+                if is_unreachable and not entry.taken_count:
                     entry.end(Outcome.FAILED, "unreachable")
-            return
+            return False
+        if result.record is not None and is_id(result.record):
+            batch.record = self._records.accepted(batch.record, result.record)
+            self.job_ids.append(result.record)
         self.batches.append(batch)
-        self._refusals = None
+        self._has_taken = True
         for entry in batch.entries:
             entry.taken_count += 1
-        if result.record is not None and is_id(result.record):
-            await self._follow(batch, result.record)
-        await add_progress(len(batch.entries), self._expected)
+        return True
 
-    async def _follow(self, batch: Batch, job_id: str) -> None:
-        batch.record = self._records.accepted(batch.record, job_id)
-        self.job_ids.append(job_id)
-        for entry in batch.entries:
-            entry.end(Outcome.UNKNOWN, "under_way", job_id=job_id)
-        batch.wait = await self._wait(batch.record)
-        for entry in batch.entries:
-            entry.end(Outcome.UNKNOWN, "unread")
+    def _parts(
+        self, entries: Sequence[ChangeEntry], result: WriteResult[str], named: Collection[int]
+    ) -> list[Sequence[ChangeEntry]]:
+        """What is to be handed in instead of a batch that was refused as a whole.
 
-    async def _wait(self, record: JobRecord, age_seconds: float = 0.0) -> JobWait:
-        assert record.job_id is not None
-        wait = await wait_for_api_job(record.job_id, self.pace, age_seconds, self._board)
-        # one that was over when it was asked about may have taken a second of the day it is old
-        if wait.end in (JobEnd.COMPLETED, JobEnd.FAILED) and (wait.was_running or not age_seconds):
-            self._longest_seconds = max(self._longest_seconds, wait.seconds)
-        return wait
+        Rows that the refusal names go alone, since they may be named wrongly, and the others
+        together; where it names none, the halves tell which row it is for.
+        """
+        said = result.complaint or f"WillSuite refused the row ({result.code})."
+        self._note_refusal(len(entries), result)
+        if self.stopped_by is not None:
+            for entry in entries:
+                if not entry.taken_count:
+                    entry.end(Outcome.NOT_ATTEMPTED, "stopped", said)
+            return []
+        if len(entries) == 1:
+            entries[0].end(Outcome.REJECTED, result.code, said)
+            return []
+        if named:
+            others = [entry for place, entry in enumerate(entries) if place not in named]
+            return [*([others] if others else []), *([entries[place]] for place in sorted(named))]
+        middle = len(entries) // 2
+        return [entries[:middle], entries[middle:]]
 
-    async def _halve(self, entries: Sequence[ChangeEntry], result: WriteResult[str]) -> None:
-        """A batch is refused as a whole: its halves tell for which row."""
+    def _note_refusal(self, rows: int, result: WriteResult[str]) -> None:
+        """Stop where it isn't about rows: all are refused, down to single ones."""
         if result.code == "status_403":
             self.stopped_by = self.stopped_by or (
                 "WillSuite doesn't permit these credentials to update in bulk (status 403); ask "
                 "its support."
             )
-        elif self._refusals is not None:
-            self._refusals += 1
-            if self._refusals >= MAX_REFUSALS:
+        elif rows == 1 and not self._has_taken:
+            self._refused_rows += 1
+            if self._refused_rows >= MAX_REFUSED_ROWS:
                 self.stopped_by = self.stopped_by or (
-                    f"WillSuite refused {MAX_REFUSALS} batches, even small ones, and took none "
+                    f"WillSuite refused {MAX_REFUSED_ROWS} rows one by one and took no batch "
                     f"({result.code}), so nothing more was sent; the outcomes have its words."
                 )
-        said = result.complaint or f"WillSuite refused the row ({result.code})."
-        if self.stopped_by is not None:
-            for entry in entries:
-                if not entry.taken_count:
-                    entry.end(Outcome.NOT_ATTEMPTED, "stopped", said)
-            return
-        if len(entries) == 1:
-            entries[0].end(Outcome.REJECTED, result.code, said)
-        else:
-            middle = len(entries) // 2
-            await together(self._send(half) for half in (entries[:middle], entries[middle:]))
+
+    async def _follow(self, batch: Batch) -> None:
+        """Wait for its job, if an answer has named one."""
+        try:
+            job_id = batch.record.job_id
+            for entry in batch.entries:
+                entry.end(Outcome.UNKNOWN, "under_way" if job_id else "unread", job_id=job_id)
+            if job_id is not None:
+                batch.wait = await wait_for_api_job(job_id, self.pace, board=self.board)
+                self.longest_seconds = max(self.longest_seconds, seen_seconds(batch.wait))
+            for entry in batch.entries:
+                entry.end(Outcome.UNKNOWN, "unread")
+            await add_progress(len(batch.entries), self._expected)
+        finally:
+            self._slots.release()
+
+
+def _is_refused(result: WriteResult[str]) -> bool:
+    return result.effect is Effect.REJECTED or result.code == TOO_LARGE
+
+
+def _named_rows(fields: Sequence[str], rows: int) -> set[int]:
+    """Places in the batch that a refusal names ("17.notes"), as Laravel does, counted from 0."""
+    heads = [name.partition(".")[0] for name in fields]
+    places = {int(head) for head in heads if re.fullmatch(r"[0-9]{1,4}", head)}
+    return {place for place in places if place < rows}
 
 
 def _request(entry: ChangeEntry) -> BulkUpdate:

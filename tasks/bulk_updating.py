@@ -21,6 +21,7 @@ from tasks.bulk_sending import Batch, BulkSender
 from tasks.changes import ChangeEntry
 from tasks.existing import Found, changed_cases, current_cases
 from tasks.matching import look_at
+from tasks.open_jobs import wait_for_open_jobs
 from tasks.progress import Progress
 
 READ_BACK_OVERLAP = timedelta(hours=26)
@@ -56,7 +57,9 @@ async def update_in_bulk(
             all the same, and the jobs their records.
     """
     began_at = time.monotonic()
-    await sender.wait_for_open_jobs(lock.jobs.open(), progress)
+    sender.longest_seconds = await wait_for_open_jobs(
+        lock.jobs, sender.pace, sender.board, progress
+    )
     to_send = await look_at(entries, workspace, progress)
     if to_send and not lock.is_settled:
         # a run that was killed may have sent what the server is still working on

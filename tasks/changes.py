@@ -71,6 +71,10 @@ SENTENCES = {
     "values_lost": (
         "The case was changed, but WillSuite did not keep: {what}. Complete it in WillSuite."
     ),
+    "nobody_added": (
+        "WillSuite accepted a customer, and the case doesn't show anybody new, so the run stopped; "
+        "look at the case before running the file again."
+    ),
     "surname_dropped": (
         "A customer was added without the surname, so the run stopped; WillSuite's API may have "
         "changed. Correct the customer, and report it before adding more."

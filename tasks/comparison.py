@@ -88,6 +88,12 @@ def _shown(text: str | None) -> str:
     return canonical(html.unescape(text or ""))
 
 
+_PLAIN = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ħ": "h", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th"}
+)
+"""Letters that aren't made of another one and an accent, as people without their keys type them."""
+
+
 class Likeness(StrEnum):
     """How a case that was there before relates to the row with its reference."""
 
@@ -229,7 +235,8 @@ def _letters(person: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _bare(name: str | None) -> str:
-    letters = "".join(filter(str.isalnum, folded(html.unescape(name or ""))))
+    plain = folded(html.unescape(name or "")).translate(_PLAIN)
+    letters = "".join(filter(str.isalnum, plain))
     return letters or _shown(name)
 
 

@@ -29,6 +29,7 @@ from willsuite.errors import NotFoundError, WillSuiteError
 
 MAX_ROUNDS = 3
 """How often a row may be sent, each time after its case was read and lacked something."""
+_REF = re.compile(r"\bref(erence)?\b", re.IGNORECASE)
 _TAKEN = re.compile(r"taken|exist|unique|duplicate|already|in use", re.IGNORECASE)
 
 
@@ -106,8 +107,11 @@ class Updater(Dispatcher[ChangeEntry]):
                 return False
         self.is_proven = _are_whole(people, case, entry)
         if not self.is_proven:
-            self.stop(entry.sentences["surname_dropped"])
-            entry.end(Outcome.PARTIAL, "surname_dropped")
+            known = entry.known_people or frozenset()
+            is_anybody_new = any(person["id"] not in known for person in case.customers)
+            code = "surname_dropped" if is_anybody_new else "nobody_added"
+            self.stop(entry.sentences[code])
+            entry.end(Outcome.PARTIAL, code)
         return self.is_proven
 
 
@@ -125,10 +129,11 @@ def _are_whole(people: Sequence[Mapping[str, Any]], case: FoundCase, entry: Chan
 
 def _refuse(entry: ChangeEntry, result: WriteResult[Case]) -> None:
     said = result.complaint or f"WillSuite refused the row ({result.code})."
-    is_about_ref = "ref" in result.fields or result.code == "status_409"
+    is_about_ref = "ref" in result.fields or _REF.search(result.complaint) is not None
+    is_taken = result.code == "status_409" or (is_about_ref and _TAKEN.search(said) is not None)
     if entry.has_applied:
         entry.end(Outcome.PARTIAL, "refused_after", said=said)
-    elif entry.to_do.ref and is_about_ref and _TAKEN.search(said or "already"):
+    elif entry.to_do.ref and is_taken:
         entry.end(Outcome.CONFLICT, "ref_refused")
     else:
         entry.end(Outcome.REJECTED, result.code, said)
