@@ -95,8 +95,8 @@ async def sync_appointments(
         dry_run: Send nothing, and say per row what would be done.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
         journal: Folder of the journal; on a disk of this machine that is kept and backed up.
-        resolve: What became of uncertain rows, by key. The appointment's id, or "not created" (or
-            what the row's message says).
+        resolve: What became of uncertain rows, by key. The appointment's id or "not created"; of a
+            message in doubt "message settled". The second time with a number, as the row says.
         recreate: Delete and make anew what can't be changed; adviser, Zoom meeting and case.
         new_journal: Begin a new journal, or use another one, although there was one.
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.

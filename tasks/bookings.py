@@ -28,6 +28,8 @@ FIXED_FIELDS = {"adviser_email": "the adviser", "zoom_meeting": "the Zoom meetin
 CASE_REF = "case_ref"
 """Kept beside the fields: a row that still has it needn't be looked up again."""
 NOT_CREATED = "not created"
+MESSAGE_SETTLED = "message settled"
+"""What a person says of uncertain appointments and messages, the first time; see `numbered`."""
 
 SENTENCES = {
     "stopped": STOPPED,
@@ -40,7 +42,7 @@ SENTENCES = {
     "message_unsure": (
         "It isn't known whether a message of this appointment ({flags}) went out, so it is not "
         "sent again. Ask the client; then run the file again with "
-        'resolve={{"{key}": "{appointment_id}"}}.'
+        'resolve={{"{key}": "{word}"}}.'
     ),
     "change_unsure": f"It isn't known whether this change was made; repeating it is safe. {AGAIN}",
     "deletion_unsure": (
@@ -161,6 +163,8 @@ def _needs_case(entry: BookingEntry, journal: Journal | None) -> bool:
     booking = journal.booking(entry.key) if journal else None
     if booking is None or booking.state is BookingState.DELETED:
         return wanted.action == "upsert" or wanted.appointment_id is not None
+    if booking.state is BookingState.CREATING:
+        return False
     return wanted.action == "upsert" and not _has_ref(booking, wanted, journal)
 
 
@@ -184,9 +188,15 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
     booking = journal.booking(entry.key) if journal else None
     if booking is not None:
         entry.case_id, entry.appointment_id = booking.case_id, booking.appointment_id
+        if entry.wanted_case is None and _has_ref(booking, entry.wanted, journal):
+            entry.wanted_case = booking.case_id
     if booking is not None and booking.state is BookingState.CREATING:
-        entry.appointment_id = None
-        entry.end(Outcome.UNKNOWN, "creation_unsure", key=entry.key, word=not_created_word(booking))
+        entry.end(
+            Outcome.UNKNOWN,
+            "creation_unsure",
+            key=entry.key,
+            word=numbered(NOT_CREATED, booking.creations),
+        )
     elif entry.wanted.action == "delete":
         _plan_deletion(entry, booking)
     elif booking is None or booking.state is BookingState.DELETED:
@@ -274,7 +284,7 @@ def end_in_step(entry: BookingEntry, booking: Booking, outcome: Outcome) -> None
         flags = ", ".join(flags_of(entry.wanted.given)) or "e-mail or SMS"
         entry.end(
             Outcome.UNKNOWN, "message_unsure", key=entry.key, flags=flags,
-            appointment_id=booking.appointment_id,
+            word=numbered(MESSAGE_SETTLED, booking.doubts),
         )  # fmt: skip
     else:
         entry.end(outcome)
@@ -308,27 +318,28 @@ def report_doubts(entries: Sequence[BookingEntry], journal: Journal) -> str | No
 # -- what a person says ------------------------------------------------------------------------
 
 
-def not_created_word(booking: Booking) -> str:
-    """What `resolve` must say of a creation that didn't happen.
+def numbered(word: str, attempt: int) -> str:
+    """What `resolve` must say: the word alone the first time, then with the attempt's number.
 
-    The first time "not created", then with the number of the attempt: a word that was meant for an
-    earlier attempt (a retried run has the same parameters) says nothing about this one.
+    A word that was meant for an earlier attempt (a retried run has the same parameters) says
+    nothing about a later one.
     """
-    return NOT_CREATED if booking.creations <= 1 else f"{NOT_CREATED} {booking.creations}"
+    return word if attempt <= 1 else f"{word} {attempt}"
 
 
 def settle(journal: Journal, resolve: Mapping[str, str]) -> int:
-    """Put into the journal what a person has found out about uncertain appointments.
+    """Put into the journal what a person has found out about uncertain bookings.
 
     Args:
         journal: open for writing.
-        resolve: key to the appointment's id, or to `not_created_word`.
+        resolve: key to the appointment's id, to "not created", or to "message settled"; see
+            `numbered`.
 
     Returns:
         How many of them say nothing about what is uncertain now; they are left alone.
 
     Raises:
-        RunError: a key is not in the journal, or a value is neither an id nor the word.
+        RunError: a key is not in the journal, or a value is none of the three.
     """
     left = 0
     for key, said in resolve.items():
@@ -336,11 +347,10 @@ def settle(journal: Journal, resolve: Mapping[str, str]) -> int:
         word = _word(str(said))
         if booking is None:
             raise RunError("resolve has a key that the journal doesn't know; correct it.")
-        # every id has a digit; "missing" or "no" must not become the id of an appointment
-        is_an_id = is_id(word) and any(letter.isdigit() for letter in word)
-        if not is_an_id and not word.startswith(NOT_CREATED):
+        if not _is_appointment_id(word) and not word.startswith((NOT_CREATED, MESSAGE_SETTLED)):
             raise RunError(
-                f'A value of resolve must be the appointment\'s id or "{NOT_CREATED}"; correct it.'
+                f'A value of resolve must be the appointment\'s id, "{NOT_CREATED}" or '
+                f'"{MESSAGE_SETTLED}", as the row\'s message says; correct it.'
             )
         settled = _settled(booking, word)
         if settled is None:
@@ -351,22 +361,31 @@ def settle(journal: Journal, resolve: Mapping[str, str]) -> int:
 
 
 def _word(said: str) -> str:
-    """An id as it is, "not created" however it is written: "not_created" could be an id, too."""
+    """An id as it is; the words however they are written: "not_created" could be an id, too."""
     text = " ".join(said.split())
-    found = re.fullmatch(r"not[ _-]*created[ _-]*([0-9]*)", text.casefold())
-    return f"{NOT_CREATED} {found[1]}".strip() if found else text
+    for word in (NOT_CREATED, MESSAGE_SETTLED):
+        pattern = word.replace(" ", "[ _-]*") + "[ _-]*([0-9]*)"
+        if found := re.fullmatch(pattern, text.casefold()):
+            return f"{word} {found[1]}".strip()
+    return text
+
+
+def _is_appointment_id(word: str) -> bool:
+    """Every id has a digit; "missing" or "no" must not become the id of an appointment."""
+    return is_id(word) and any(letter.isdigit() for letter in word)
 
 
 def _settled(booking: Booking, word: str) -> Booking | None:
     """The booking as it then is; None where the word doesn't fit."""
-    if booking.state is BookingState.CREATING:
-        if word == not_created_word(booking):
-            return replace(booking, state=BookingState.DELETED, fields={})
-        # the id of the one before: said of an earlier attempt, by a run that is repeated
-        if is_id(word) and word != booking.appointment_id:
-            return replace(booking, state=BookingState.EXISTS, appointment_id=word)
-    elif booking.has_message_in_doubt and word == booking.appointment_id:
+    if booking.has_message_in_doubt and word == numbered(MESSAGE_SETTLED, booking.doubts):
         return replace(booking, has_message_in_doubt=False)
+    if booking.state is not BookingState.CREATING:
+        return None
+    if word == numbered(NOT_CREATED, booking.creations):
+        return replace(booking, state=BookingState.DELETED, fields={})
+    # the id of an earlier one was said of an earlier attempt, by a run that is repeated
+    if _is_appointment_id(word) and word not in booking.former_ids:
+        return replace(booking, state=BookingState.EXISTS, appointment_id=word)
     return None
 
 
@@ -376,13 +395,16 @@ def _settled(booking: Booking, word: str) -> Booking | None:
 def creating(entry: BookingEntry, before: Booking | None, journal: Journal) -> Booking:
     """An appointment is about to be sent; without an answer nobody knows whether it exists."""
     assert entry.case_id is not None
-    return Booking(
-        BookingState.CREATING,
-        entry.case_id,
-        before.appointment_id if before else None,
+    booking = before or Booking(BookingState.CREATING, entry.case_id)
+    former = (booking.appointment_id,) if booking.appointment_id else ()
+    return replace(
+        booking,
+        state=BookingState.CREATING,
+        case_id=entry.case_id,
+        appointment_id=None,
+        former_ids=(*booking.former_ids, *former),
         fields=digests(entry.values, journal) | _case_ref(entry, journal),
-        creations=(before.creations if before else 0) + 1,
-        has_message_in_doubt=before is not None and before.has_message_in_doubt,
+        creations=booking.creations + 1,
     )
 
 
@@ -397,12 +419,12 @@ def existing(entry: BookingEntry, before: Booking | None, journal: Journal) -> B
         return before
     assert entry.case_id is not None
     fixed = {name: value for name, value in entry.wanted.given.items() if name in FIXED_FIELDS}
-    return Booking(
-        BookingState.EXISTS,
-        entry.case_id,
-        entry.appointment_id,
-        digests(fixed, journal) | _case_ref(entry, journal),
-        creations=before.creations if before else 0,
+    return replace(
+        before or Booking(BookingState.EXISTS, entry.case_id),
+        state=BookingState.EXISTS,
+        case_id=entry.case_id,
+        appointment_id=entry.appointment_id,
+        fields=digests(fixed, journal) | _case_ref(entry, journal),
     )
 
 
@@ -416,6 +438,7 @@ def changing(booking: Booking, values: Mapping[str, str | bool], journal: Journa
     return replace(
         booking,
         fields={**booking.fields, **fields},
+        doubts=booking.doubts + bool(flags),
         has_message_in_doubt=booking.has_message_in_doubt or bool(flags),
     )
 

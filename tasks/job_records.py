@@ -8,11 +8,10 @@ before the request is sent, holds the job's id before the job is first asked abo
 nothing of the batch is open any more.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 from uuid import uuid4
 
 import msgspec
@@ -62,12 +61,14 @@ class JobRecords:
         return sorted(found, key=lambda record: record.submitted_at)
 
 
+class _Stored(msgspec.Struct):
+    submitted_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    rows: int
+    job_id: str | None
+
+
 def _written(record: JobRecord) -> JobRecord:
-    content = {
-        "submitted_at": record.submitted_at.isoformat(),
-        "rows": record.rows,
-        "job_id": record.job_id,
-    }
+    content = _Stored(record.submitted_at, record.rows, record.job_id)
     write_atomically(record.path, msgspec.json.encode(content))
     return record
 
@@ -75,8 +76,7 @@ def _written(record: JobRecord) -> JobRecord:
 def _read(path: Path) -> JobRecord:
     """A record; of one that can't be read only when it was written is known."""
     try:
-        raw: Mapping[str, Any] = msgspec.json.decode(path.read_bytes(), type=dict)
-        submitted_at = datetime.fromisoformat(raw["submitted_at"])
-        return JobRecord(path, submitted_at, int(raw["rows"]), raw["job_id"])
-    except (msgspec.DecodeError, KeyError, ValueError, TypeError):
+        stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
+    except (msgspec.DecodeError, ValueError):
         return JobRecord(path, datetime.fromtimestamp(path.stat().st_mtime, UTC), 0)
+    return JobRecord(path, stored.submitted_at, stored.rows, stored.job_id)

@@ -14,10 +14,12 @@ import hmac
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import filelock
@@ -36,8 +38,10 @@ CREATE TABLE booking (
     state TEXT NOT NULL,
     case_id TEXT NOT NULL,
     appointment_id TEXT,
+    former_ids TEXT NOT NULL,
     fields TEXT NOT NULL,
     creations INTEGER NOT NULL,
+    doubts INTEGER NOT NULL,
     has_message_in_doubt INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
@@ -61,13 +65,26 @@ class Booking:
     state: BookingState
     case_id: str
     appointment_id: str | None = None
-    """While one is being made, that of the deleted one before it."""
+    former_ids: Sequence[str] = ()
+    """Of appointments that were made for the key before this one, and deleted."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Wire name to the digest of the value that was sent last, or `PENDING`."""
     creations: int = 0
     """How often one was sent to be created."""
+    doubts: int = 0
+    """How often it was not known whether a message went out."""
     has_message_in_doubt: bool = False
     """Whether an e-mail or SMS went out with a change isn't known."""
+
+
+_COLUMNS = [each.name for each in dataclass_fields(Booking)]
+
+
+def _storable(value: Any) -> Any:
+    """A value of a record as SQLite takes it."""
+    if isinstance(value, Mapping):
+        return json.dumps(dict(value))
+    return json.dumps(list(value)) if isinstance(value, tuple) else value
 
 
 class Journal:
@@ -90,17 +107,17 @@ class Journal:
     def booking(self, key: str) -> Booking | None:
         """What is known of a booking."""
         row = self._connection.execute(
-            "SELECT state, case_id, appointment_id, fields, creations, has_message_in_doubt "
-            "FROM booking WHERE key = ?",
+            f"SELECT {', '.join(_COLUMNS)} FROM booking WHERE key = ?",  # noqa: S608 - constants
             [self._key(key)],
         ).fetchone()
         if row is None:
             return None
-        state, case_id, appointment_id, fields, creations, in_doubt = row
-        return Booking(
-            BookingState(state), case_id, appointment_id, json.loads(fields), creations,
-            bool(in_doubt),
-        )  # fmt: skip
+        stored = dict(zip(_COLUMNS, row, strict=True))
+        stored["state"] = BookingState(stored["state"])
+        stored["former_ids"] = tuple(json.loads(stored["former_ids"]))
+        stored["fields"] = json.loads(stored["fields"])
+        stored["has_message_in_doubt"] = bool(stored["has_message_in_doubt"])
+        return Booking(**stored)
 
     def put(self, key: str, booking: Booking | None) -> None:
         """Remember this of a booking, or nothing; on the disk when it returns."""
@@ -108,14 +125,12 @@ class Journal:
             if booking is None:
                 self._connection.execute("DELETE FROM booking WHERE key = ?", [self._key(key)])
                 return
+            row = [getattr(booking, name) for name in _COLUMNS]
+            places = ", ".join("?" * (len(_COLUMNS) + 1))
             self._connection.execute(
-                "INSERT OR REPLACE INTO booking VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    self._key(key), booking.state, booking.case_id, booking.appointment_id,
-                    json.dumps(dict(booking.fields)), booking.creations,
-                    booking.has_message_in_doubt,
-                ],
-            )  # fmt: skip
+                f"INSERT OR REPLACE INTO booking VALUES ({places})",  # noqa: S608 - as above
+                [self._key(key), *(_storable(value) for value in row)],
+            )
 
     def uncertain_besides(self, keys: Iterable[str]) -> int:
         """How many bookings a person has to settle, besides those of these keys."""
@@ -202,6 +217,8 @@ def _make(path: Path) -> None:
                 connection.execute(
                     "INSERT INTO journal VALUES (?, ?, 0)", [uuid4().hex, secrets.token_bytes(32)]
                 )
+        for left in ("-wal", "-shm"):  # of a file that is gone: SQLite would put it into this one
+            path.with_name(f"{path.name}{left}").unlink(missing_ok=True)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -25,7 +25,13 @@ from tasks.matching import look_at
 from tasks.policy import write_task
 from tasks.progress import Progress
 from willsuite import Case, Effect, WriteResult, case_update
-from willsuite.errors import NotFoundError, WillSuiteError
+from willsuite.errors import (
+    AnswerLostError,
+    NotFoundError,
+    NotJsonError,
+    ServerError,
+    WillSuiteError,
+)
 
 MAX_ROUNDS = 3
 """How often a row may be sent, each time after its case was read and lacked something."""
@@ -61,6 +67,9 @@ class Updater(Dispatcher[ChangeEntry]):
             case = found_case(await self.client.get_case(entry.case_id))
         except NotFoundError:
             entry.end(Outcome.FAILED, "gone")
+        except (ServerError, AnswerLostError, NotJsonError):
+            self.note(is_failure=True)  # this case may be the only one
+            entry.end(Outcome.FAILED, "unreachable")
         except WillSuiteError as error:
             self.stop(str(error))
         else:
