@@ -39,11 +39,11 @@ class JobRecords:
     """The records of one account, in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = private_folder(folder)
+        self._folder = folder
 
     def intend(self, rows: int) -> JobRecord:
         """A batch of so many rows is about to be handed in."""
-        path = self._folder / f"{uuid4().hex}.json"
+        path = private_folder(self._folder) / f"{uuid4().hex}.json"
         return _written(JobRecord(path, datetime.now(UTC), rows))
 
     def accepted(self, record: JobRecord, job_id: str) -> JobRecord:
