@@ -121,8 +121,9 @@ async def sync_appointments(
                 entries = [booking_entry(wanted) for wanted in read.wanted]
                 ledger = Ledger(entries, read.issues, read.keys)
                 run = WritingRun(
-                    FLOW, str(output), folder, sheet, ledger, dry_run, APPOINTMENT_OUTCOMES
-                )
+                    FLOW, str(output), folder, sheet, ledger, dry_run, APPOINTMENT_OUTCOMES,
+                    works_without_entries=True,  # resolve, and what is uncertain
+                )  # fmt: skip
                 work = partial(_work, client, entries, zone, options)
                 stopped_by = await run.carry_out(work)
                 files = await asyncio.to_thread(run.write)

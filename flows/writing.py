@@ -74,6 +74,8 @@ class WritingRun:
     ledger: Ledger[Any]
     dry_run: bool
     schema: pa.Schema = OUTCOMES
+    works_without_entries: bool = False
+    """Whether there may be something to do, or to say, where no row can be sent."""
 
     def write(self) -> RunFiles:
         """Write the outcomes as they stand."""
@@ -95,7 +97,7 @@ class WritingRun:
         Returns:
             What stopped the run before that was done, if anything, as a sentence.
         """
-        if not self.ledger.entries:
+        if not self.ledger.entries and not self.works_without_entries:
             return None
         try:
             with (

@@ -204,6 +204,9 @@ class BulkSender:
         if named:
             others = [entry for place, entry in enumerate(entries) if place not in named]
             return [*([others] if others else []), *([entries[place]] for place in sorted(named))]
+        if not self._has_taken:
+            # bad rows often stand together; dealt out, some soon are in a part without any
+            return [entries[::2], entries[1::2]]
         middle = len(entries) // 2
         return [entries[:middle], entries[middle:]]
 

@@ -217,8 +217,10 @@ def _make(path: Path) -> None:
                 connection.execute(
                     "INSERT INTO journal VALUES (?, ?, 0)", [uuid4().hex, secrets.token_bytes(32)]
                 )
-        for left in ("-wal", "-shm"):  # of a file that is gone: SQLite would put it into this one
-            path.with_name(f"{path.name}{left}").unlink(missing_ok=True)
+        for left in ("-wal", "-shm"):  # of a journal that was taken away; SQLite would play it back
+            with contextlib.suppress(FileNotFoundError):
+                beside = path.with_name(path.name + left)
+                beside.replace(beside.with_name(f"{beside.name}.{uuid4().hex[:8]}"))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -49,8 +49,8 @@ async def check_marks(account: str, path: Path, journal: Journal | None) -> None
     if journal is None and (others := sorted(path.parent.glob("appointments-*.sqlite3"))):
         raise RunError(
             f"{path.parent} has the journal of other API keys ({others[0].name}). If the keys of "
-            f"this account were made anew, rename it to {path.name}; for another account name a "
-            "folder of its own, or run with new_journal=True."
+            f"this account were made anew, rename it to {path.name} (and its -wal, where there is "
+            "one); for another account name a folder of its own, or run with new_journal=True."
         )
     for mark in await _marks(account):
         if journal is None:

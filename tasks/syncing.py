@@ -126,8 +126,10 @@ class Syncer(Dispatcher[BookingEntry]):
         elif result.effect is Effect.REJECTED and result.code == "status_404" and before:
             entry.end(Outcome.CONFLICT, "gone")
             if self.recreate:
-                self.journal.put(entry.key, replace(booking, state=BookingState.DELETED, fields={}))
-                entry.is_open = True  # to be made anew in the next round
+                # to be made anew in the next round, after a DELETE has shown that it is gone: a
+                # 404 may mean something else, an unknown recipient for one
+                self.journal.put(entry.key, replace(booking, state=BookingState.DELETING))
+                entry.is_open = True
         elif result.effect is Effect.AMBIGUOUS:
             _leave_open(entry, "change_unsure")
 
