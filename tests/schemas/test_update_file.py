@@ -789,7 +789,7 @@ def file_of_any_kind() -> st.SearchStrategy[tuple[UpdateKind, Sheet]]:
     )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(file_of_any_kind(), st.booleans())
 def test_whatever_is_in_a_file_each_row_is_a_change_or_has_an_issue(of_kind, with_fields):
     kind, file = of_kind
@@ -823,7 +823,7 @@ def test_whatever_is_in_a_file_each_row_is_a_change_or_has_an_issue(of_kind, wit
             assert bulk_update({"id": "found", **body(change)}).notes == change.notes
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(file_of_any_kind(), st.integers(0, 99))
 def test_the_order_of_the_rows_and_columns_does_not_matter(of_kind, seed):
     kind, file = of_kind

@@ -75,14 +75,15 @@ def in_a_run(work: Callable[[Progress], Awaitable[Result]]) -> Result:
 
 
 def asked(sandbox: Sandbox) -> list[str]:
-    """The reads in their order: `/cases 2 ref=R-1`, `/cases/<id>`."""
+    """The reads in their order: `count`, `/cases 2 ref=R-1`, `/cases/<id>`."""
     shown = []
     for seen in sandbox.requests:
         if seen.method == "GET":
-            query = {name: value for name, value in seen.query.items() if name != "perPage"}
+            query = dict(seen.query)
+            is_count = query.pop("perPage", "") == "1"
             page = query.pop("page", "")
-            filters = [f"{name}={value}" for name, value in query.items()]
-            shown.append(" ".join(filter(None, [seen.path, page, *filters])))
+            parts = ["count"] if is_count else [seen.path, *filter(None, [page])]
+            shown.append(" ".join([*parts, *(f"{name}={value}" for name, value in query.items())]))
     return shown
 
 

@@ -294,6 +294,16 @@ def test_a_namesake_at_the_same_address_is_for_a_person_to_look_at_whatever_else
     assert ends(*clashes) == [("conflict", "perhaps_there")] * 2
 
 
+def test_a_row_with_both_namesakes_of_an_address_means_two_people():
+    father = ZOE | {"postcode": "QX1 1ZZ"}
+    son = father | {"date_of_birth": "05/06/1990"}
+    has = case(customers=[customer(father)])
+    both, alone = seen(has, customers=[father, son]), seen(has, customers=[son])
+    assert end_unchanged([both, alone]) == [both]
+    assert both.to_do.customers == [son]
+    assert (both.remark, ends(alone)) == (None, [("conflict", "perhaps_there")])
+
+
 def test_somebody_who_is_certainly_there_needs_no_word():
     done = seen(case(customers=[customer(ZOE, date_of_birth="1960-02-01")]), customers=[ZOE])
     assert end_unchanged([done]) == []
