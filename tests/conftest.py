@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from prefect.testing.utilities import prefect_test_harness
+from prefect.variables import Variable
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
+from tasks.account_lock import account_name
+from willsuite import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,7 +34,9 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture
-def start_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Sandbox]]:
+def start_sandbox(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Sandbox]]:
     """Start a sandbox with the given options and point the environment at it."""
     with ExitStack() as stack:
 
@@ -41,6 +46,9 @@ def start_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., San
             monkeypatch.setenv("WILLSUITE_BASE_URL", sandbox.url)
             monkeypatch.setenv("WILLSUITE_CLIENT_ID", CLIENT_ID)
             monkeypatch.setenv("WILLSUITE_CLIENT_SECRET", CLIENT_SECRET)
+            if "prefect_server" in request.fixturenames:
+                # ports come again: what an earlier test left in Prefect is another account's
+                Variable.unset(f"willsuite_journal_{account_name(load_settings())}")
             return sandbox
 
         yield start
