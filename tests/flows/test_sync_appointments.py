@@ -639,6 +639,8 @@ def test_a_case_is_found_by_its_reference_and_looked_for_only_once(
     sandbox.requests.clear()
     assert sync(deletion_of(1, case_ref="Nowhere")).end == ("deleted", None)
     assert [seen.method for seen in sandbox.requests] == ["POST", "DELETE"]
+    again = sync(rows[0])
+    assert (again.end, again.only["case_id"]) == (("created", None), CASES[1])
 
 
 # -- what can't be changed ---------------------------------------------------------------------
