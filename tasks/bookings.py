@@ -42,7 +42,8 @@ SENTENCES = {
     "message_unsure": (
         "It isn't known whether a message of this appointment ({flags}) went out, so it is not "
         "sent again. Ask the client; then run the file again with "
-        'resolve={{"{key}": "{word}"}}.'
+        'resolve={{"{key}": "{word}"}}. To have it sent after all, write no for it, run the file, '
+        "and then yes again."
     ),
     "change_unsure": f"It isn't known whether this change was made; repeating it is safe. {AGAIN}",
     "deletion_unsure": (
@@ -63,6 +64,10 @@ SENTENCES = {
     "other_appointment": (
         "The journal has another appointment for this key ({appointment_id}); correct the key or "
         "the appointment_id."
+    ),
+    "other_key": (
+        "The journal has this appointment for another key; use that key, or correct the "
+        "appointment_id."
     ),
     "case_of_deletion": "Give the case_id or case_ref of the appointment, too.",
     "never_made": "No appointment was made for this key, so there is none to delete.",
@@ -197,6 +202,8 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
             key=entry.key,
             word=numbered(NOT_CREATED, booking.creations),
         )
+    elif journal and entry.wanted.appointment_id and _is_anothers(entry, journal):
+        entry.end(Outcome.CONFLICT, "other_key")
     elif entry.wanted.action == "delete":
         _plan_deletion(entry, booking)
     elif booking is None or booking.state is BookingState.DELETED:
@@ -204,6 +211,10 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
     else:
         assert journal is not None
         _plan_existing(entry, booking, journal, recreate)
+
+
+def _is_anothers(entry: BookingEntry, journal: Journal) -> bool:
+    return journal.is_anothers(entry.key, entry.wanted.appointment_id or "")
 
 
 def _begin(entry: BookingEntry, step: Step, values: Mapping[str, str | bool] | None = None) -> None:
@@ -352,6 +363,8 @@ def settle(journal: Journal, resolve: Mapping[str, str]) -> int:
                 f'A value of resolve must be the appointment\'s id, "{NOT_CREATED}" or '
                 f'"{MESSAGE_SETTLED}", as the row\'s message says; correct it.'
             )
+        if journal.is_anothers(str(key), word):
+            raise RunError("resolve has the id of another key's appointment; correct it.")
         settled = _settled(booking, word)
         if settled is None:
             left += 1

@@ -141,6 +141,14 @@ class Journal:
         )
         return sum(key not in named for (key,) in found)
 
+    def is_anothers(self, key: str, appointment_id: str) -> bool:
+        """Whether an appointment is there for another key."""
+        found = self._connection.execute(
+            "SELECT key FROM booking WHERE appointment_id = ? COLLATE NOCASE AND state != ?",
+            [appointment_id, BookingState.DELETED],
+        )
+        return any(other != self._key(key) for (other,) in found)
+
     def begin_generation(self) -> None:
         """A run begins that may write."""
         self.generation += 1

@@ -193,6 +193,8 @@ def _leave_open(entry: BookingEntry, code: str) -> None:
 def _refuse(entry: BookingEntry, result: WriteResult[Record]) -> None:
     if result.code == "status_404":
         entry.end(Outcome.REJECTED, "not_found")
+        if result.complaint:  # it may be about something else, the adviser for one (Q43)
+            entry.message = f"{entry.message} WillSuite says: {result.complaint}"
     else:
         said = result.complaint or f"WillSuite refused the row ({result.code})."
         entry.end(Outcome.REJECTED, result.code, said)

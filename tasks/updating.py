@@ -118,10 +118,13 @@ class Updater(Dispatcher[ChangeEntry]):
         if not self.is_proven:
             known = entry.known_people or frozenset()
             is_anybody_new = any(person["id"] not in known for person in case.customers)
-            code = "surname_dropped" if is_anybody_new else "nobody_added"
-            self.stop(entry.sentences[code])
-            entry.end(Outcome.PARTIAL, code)
+            self.stop_for(entry, "surname_dropped" if is_anybody_new else "nobody_added")
         return self.is_proven
+
+    def stop_for(self, entry: ChangeEntry, code: str) -> None:
+        """The server doesn't do what the documents say: one such customer is enough."""
+        self.stop(entry.sentences[code])
+        entry.end(Outcome.PARTIAL, code)
 
 
 def _is_settled(result: WriteResult[Case]) -> bool:
@@ -196,15 +199,17 @@ async def _resolve(
 ) -> list[ChangeEntry]:
     """Read back what was sent; returns what may be sent again."""
     await progress.wait(updater.rest_seconds, "Some changes may or may not have been carried out")
-    await _read_back(sent, workspace, progress)
+    await _read_back(updater, sent, workspace, progress)
     late = [entry for entry in sent if entry.code == "not_kept"]
     if late:
         await progress.wait(updater.settle_seconds, f"{len(late):,} change(s) don't show yet")
-        await _read_back(late, workspace, progress)
+        await _read_back(updater, late, workspace, progress)
     return [entry for entry in sent if entry.is_open]
 
 
-async def _read_back(entries: Sequence[ChangeEntry], workspace: Path, progress: Progress) -> None:
+async def _read_back(
+    updater: Updater, entries: Sequence[ChangeEntry], workspace: Path, progress: Progress
+) -> None:
     ids = [entry.case_id for entry in entries if entry.case_id]
     found = await current_cases(ids, (), workspace, progress)
     adding = [found.with_id(entry.case_id or "") for entry in entries if entry.wanted.customers]
@@ -215,10 +220,10 @@ async def _read_back(entries: Sequence[ChangeEntry], workspace: Path, progress: 
             entry.is_open = False
             entry.end(Outcome.FAILED, "gone")
         else:
-            _confirm(entry, whole.get(case.id, case))
+            _confirm(updater, entry, whole.get(case.id, case))
 
 
-def _confirm(entry: ChangeEntry, case: FoundCase) -> None:
+def _confirm(updater: Updater, entry: ChangeEntry, case: FoundCase) -> None:
     """What the case now shows of the entry."""
     entry.see(case)
     known = entry.known_people or frozenset()
@@ -227,7 +232,9 @@ def _confirm(entry: ChangeEntry, case: FoundCase) -> None:
         before = [person for person in case.customers if person["id"] in known]
         added = missing_people(entry.wanted.customers, before)
         lost = [lost_values(person, case.customers, known) for person in added]
-        if what := ", ".join(dict.fromkeys(name for names in lost for name in names)):
+        if any("last_name" in names for names in lost):
+            updater.stop_for(entry, "surname_dropped")
+        elif what := ", ".join(dict.fromkeys(name for names in lost for name in names)):
             entry.end(Outcome.PARTIAL, "values_lost", what=what)
         else:
             entry.end(Outcome.UPDATED, entry.remark)
