@@ -68,11 +68,11 @@ class _Options:
     def __post_init__(self) -> None:
         if self.compare_to not in ("live", "latest"):
             raise RunError('compare_to must be "live" or "latest".')
-        if not 1 <= self.batch_size <= MAX_BATCH:
+        if not isinstance(self.batch_size, int) or not 1 <= self.batch_size <= MAX_BATCH:
             raise RunError(f"batch_size must be 1 to {MAX_BATCH}.")
         for name in ("job_poll_seconds", "job_timeout_seconds"):
             seconds = getattr(self, name)
-            if seconds is not None and seconds <= 0:
+            if seconds is not None and not seconds > 0:  # nor NaN
                 raise RunError(f"{name} must be above 0.")
 
 

@@ -173,7 +173,8 @@ class _Waiting:
     board: JobBoard | None
     age_seconds: float
     started_at: float = field(default_factory=time.monotonic)
-    last_seen_seconds: float = 0.0
+    not_refused_seconds: float = 0.0
+    """When it was last seen, or couldn't be read, which doesn't say that it isn't there."""
     job: ApiJob | None = None
     was_running: bool = False
 
@@ -202,12 +203,13 @@ class _Waiting:
             self.job = await client.get_api_job(self.job_id)
         except RejectedError:
             await self._show("not shown by WillSuite")
-            invisible_seconds = self.seconds - self.last_seen_seconds
+            invisible_seconds = self.seconds - self.not_refused_seconds
             return JobEnd.MISSING if invisible_seconds > self.pace.patience_seconds else None
         except (TransientError, ContractError):
+            self.not_refused_seconds = self.seconds
             await self._show("can't be read now")
             return None
-        self.last_seen_seconds = self.seconds
+        self.not_refused_seconds = self.seconds
         status = self.job.status or "no status"
         await self._show(status if re.fullmatch(r"[a-z_-]{1,20}", status) else "another word")
         if not self.job.is_finished:
