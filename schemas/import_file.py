@@ -157,7 +157,7 @@ _SENTENCES = {
     ),
     "meta_option": "{column} must be one of the options of this CRM field: {options}.",
     "key_missing": "id and ref are blank; one of them must say which case the row changes.",
-    "nothing_given": "The row gives no value to change.",
+    "nothing_given": "The file has no column that says what to change, such as notes.",
     "case_repeated": "The same case is in row {other}; give all its changes in one row.",
     "new_ref_repeated": "The same new_ref is in row {other}; a reference names one case.",
     "case_rejected": "Row {other} of the same case was rejected; correct it there.",

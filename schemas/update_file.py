@@ -170,7 +170,7 @@ def _all_issues(table: ImportTable) -> Iterator[Issue]:
     for index, row in enumerate(table.rows):
         if not any(table.cell(name, index) for name in KEY_FIELDS):
             yield issue_of("key_missing", row, None)
-        if not any(table.cell(name, index) for name in given):
+        if not given:
             yield issue_of("nothing_given", row, None)
         yield from repeated_customers(table, [index])
     for name in KEY_FIELDS:

@@ -11,7 +11,8 @@ names the case by its old one is found until it is done.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ _TAKEN = re.compile(r"taken|exist|unique|duplicate|already|in use", re.IGNORECAS
 
 class Updater(Dispatcher[ChangeEntry]):
     """Sends changes of single cases."""
+
+    shows_births = False
+    """Whether any answer had somebody's birth date."""
 
     def goes_alone(self, entry: ChangeEntry) -> bool:
         """Until it is proven that people arrive whole: a customer can't be removed."""
@@ -120,6 +124,12 @@ class Updater(Dispatcher[ChangeEntry]):
             is_anybody_new = any(person["id"] not in known for person in case.customers)
             self.stop_for(entry, "surname_dropped" if is_anybody_new else "nobody_added")
         return self.is_proven
+
+    def note_shown_births(self, cases: Iterable[FoundCase]) -> None:
+        """A server that shows nobody's birth date (it is null in each of the vendor's examples)
+        has not lost one."""
+        people = (person for case in cases for person in case.customers)
+        self.shows_births = self.shows_births or any(person["date_of_birth"] for person in people)
 
     def stop_for(self, entry: ChangeEntry, code: str) -> None:
         """The server doesn't do what the documents say: one such customer is enough."""
@@ -212,15 +222,24 @@ async def _read_back(
 ) -> None:
     ids = [entry.case_id for entry in entries if entry.case_id]
     found = await current_cases(ids, (), workspace, progress)
-    adding = [found.with_id(entry.case_id or "") for entry in entries if entry.wanted.customers]
-    whole = await with_people([case for case in adding if case is not None], workspace)
-    for entry in entries:
-        case = found.with_id(entry.case_id or "")
+    # a list may leave some of a case's customers out: where people seem to be missing, it is asked
+    # for by its id
+    doubtful = [
+        replace(case, customers=())
+        for entry in entries
+        if (case := found.with_id(entry.case_id or "")) is not None
+        and missing_people(entry.wanted.customers, case.customers, entry.known_people)
+    ]
+    whole = await with_people(doubtful, workspace)
+    cases = [found.with_id(entry.case_id or "") for entry in entries]
+    cases = [case and whole.get(case.id, case) for case in cases]
+    updater.note_shown_births(case for case in cases if case is not None)
+    for entry, case in zip(entries, cases, strict=True):
         if case is None:
             entry.is_open = False
             entry.end(Outcome.FAILED, "gone")
         else:
-            _confirm(updater, entry, whole.get(case.id, case))
+            _confirm(updater, entry, case)
 
 
 def _confirm(updater: Updater, entry: ChangeEntry, case: FoundCase) -> None:
@@ -232,6 +251,8 @@ def _confirm(updater: Updater, entry: ChangeEntry, case: FoundCase) -> None:
         before = [person for person in case.customers if person["id"] in known]
         added = missing_people(entry.wanted.customers, before)
         lost = [lost_values(person, case.customers, known) for person in added]
+        if not updater.shows_births:
+            lost = [[name for name in names if name != "date_of_birth"] for names in lost]
         if any("last_name" in names for names in lost):
             updater.stop_for(entry, "surname_dropped")
         elif what := ", ".join(dict.fromkeys(name for names in lost for name in names)):
