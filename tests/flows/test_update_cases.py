@@ -637,8 +637,9 @@ def test_values_that_a_server_loses_are_named_and_a_rerun_adds_nobody(
     lost = ("middle_names", "gender", "date_of_birth", "postcode")
     sandbox = start_sandbox(cases=30, update_loses=lost)
     wanted = amara(2, middle_names="Ann", postcode="QX1 1ZZ", tel_1="07700900123")
-    for number in (2, 3, 4):
+    for number in (2, 4):
         put_case(sandbox, number)
+    put_case(sandbox, 3, amara(3))
     rows = [
         {"ref": ref_of(2), "notes": "New"} | columns(wanted, TOM),
         {"ref": ref_of(3)} | columns(TOM),
@@ -661,6 +662,14 @@ def test_values_that_a_server_loses_are_named_and_a_rerun_adds_nobody(
     assert again.ends == [SAME_NAMES] * 3
     assert patches(sandbox) == []
     assert names_in(sandbox, 2) == ["Amara Okafor", "Tom Null"]
+
+
+def test_a_server_that_shows_nobodys_birth_date_has_lost_none(start_sandbox: StartSandbox) -> None:
+    sandbox = start_sandbox(cases=30, update_loses=("date_of_birth",))
+    put_case(sandbox, 2)
+    run = run_update(write_csv("changes.csv", [{"ref": ref_of(2)} | columns(amara(2))]))
+    assert run.ends == [UPDATED]
+    assert names_in(sandbox, 2) == ["Amara Okafor"]
 
 
 def test_of_somebody_whose_birth_date_a_server_changes_a_rerun_adds_no_other(
