@@ -105,17 +105,20 @@ class BulkSender:
         """How long after its request a batch may begin to show whose job can't be seen."""
         return patience_seconds(self.pace, self.longest_seconds)
 
-    async def send(self, entries: Sequence[ChangeEntry]) -> None:
+    async def send(self, parts: Sequence[Sequence[ChangeEntry]]) -> None:
         """Hand in each entry, unless something stops the run, and wait for all jobs.
+
+        No batch has entries of two of the `parts`.
 
         Raises:
             WillSuiteError: credentials or configuration; jobs may be under way.
         """
-        self.batches, self._expected = [], len(entries)
+        self.batches, self._expected = [], sum(map(len, parts))
         try:
             async with asyncio.TaskGroup() as jobs:
-                for start in range(0, len(entries), self._batch_size):
-                    await self._send(entries[start : start + self._batch_size], jobs)
+                for part in parts:
+                    for start in range(0, len(part), self._batch_size):
+                        await self._send(part[start : start + self._batch_size], jobs)
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 

@@ -70,36 +70,48 @@ async def update_in_bulk(
         return
     lock.begin_writing()
     progress.say(f"{len(to_send):,} of {len(entries):,} rows differ from their cases.")
-    while to_send and sender.stopped_by is None:
+    parts: Sequence[Sequence[ChangeEntry]] = [to_send]
+    while parts and sender.stopped_by is None:
         progress.begin("Changes in jobs that have ended")
         since = datetime.now(UTC) - READ_BACK_OVERLAP
-        await sender.send(to_send)
+        await sender.send(parts)
         if not verify:
             _believe(sender)
             break
-        to_send = await _resolve(sender, since, workspace, progress)
-        if to_send:
-            progress.say(f"{len(to_send):,} change(s) aren't there; handing them in again.")
+        parts = await _resolve(sender, since, workspace, progress)
+        if parts:
+            rows = sum(map(len, parts))
+            progress.say(f"{rows:,} change(s) aren't there; handing them in again.")
     lock.settle()
 
 
 async def _resolve(
     sender: BulkSender, since: datetime, workspace: Path, progress: Progress
-) -> list[ChangeEntry]:
-    """Read back what was handed in; returns what is to be handed in again."""
+) -> list[list[ChangeEntry]]:
+    """Read back what was handed in; returns what is to be handed in again, in parts."""
     batches = sender.batches
     await _read_back(batches, since, workspace, progress)
     await _wait_for_late_ones(sender, since, workspace, progress)
-    again = []
+    again: list[list[ChangeEntry]] = [[]]
     for batch in batches:
-        for entry in batch.unproven:
+        rest = batch.unproven
+        for entry in rest:
             _judge(entry, batch)
-            if _may_be_sent_again(entry, batch):
-                again.append(entry)
+        rest = [entry for entry in rest if _may_be_sent_again(entry, batch)]
+        if batch.wait is not None and batch.wait.end is JobEnd.FAILED:
+            again += _apart(rest)
+        else:
+            again[0] += rest
         # a stuck job may go on one day: its record stays, and the next run asks about it
         if batch.wait is None or batch.wait.end is not JobEnd.STUCK:
             sender.forget(batch)
-    return again
+    return [part for part in again if part]
+
+
+def _apart(entries: list[ChangeEntry]) -> list[list[ChangeEntry]]:
+    """What a failed job left undone, its first row apart: the job may have failed because of it,
+    and would again before it comes to the rows behind."""
+    return [entries[:1], entries[1:]]
 
 
 async def _wait_for_late_ones(

@@ -686,9 +686,10 @@ def test_of_a_job_that_fails_half_way_only_the_other_half_is_sent_once_more(
     sandbox = start_sandbox(cases=30)
     ids = sandbox.store.ids[:12]
     half_done = JobFault(ends="failed", applies=0.5, message="Mr Null. " * 200)
-    sandbox.job_faults = [half_done, half_done if fails_again else None]
+    sandbox.job_faults = [half_done, None, half_done if fails_again else None]
     run = run_update(write_changes(ids))
-    assert [[row["id"] for row in batch] for batch in batches(sandbox)] == [ids, ids[6:]]
+    sent = [[row["id"] for row in batch] for batch in batches(sandbox)]
+    assert sent == [ids, ids[6:7], ids[7:]]
     again = [("updated", None, 2)] * 6
     if fails_again:
         again[3:] = [("failed", "job_failed", 2)] * 3
@@ -698,8 +699,18 @@ def test_of_a_job_that_fails_half_way_only_the_other_half_is_sent_once_more(
     assert overlapping(sandbox) == []
     if fails_again:
         message = run.rows[-1]["message"]
-        assert run.summary["jobs"][1] in message
+        assert run.summary["jobs"][2] in message
         assert len(message) < 700
+
+
+def test_a_row_at_which_every_job_fails_keeps_no_other_from_being_updated(
+    start_sandbox: StartSandbox,
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:12]
+    sandbox.job_faults = [JobFault(ends="failed", applies=0.5), JobFault(ends="failed")]
+    run = run_update(write_changes(ids))
+    assert [end[0] for end in run.ends] == ["updated"] * 6 + ["failed"] + ["updated"] * 5
 
 
 def test_rows_that_a_job_left_out_silently_are_failed_and_not_sent_again(
