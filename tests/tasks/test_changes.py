@@ -354,6 +354,7 @@ def test_a_ledger_has_each_row_once_in_the_order_of_the_file_at_any_moment():
     entries = [entry(5, ref="E"), entry(3, id="c-3", notes="x")]
     ledger = Ledger(entries, issues, {4: "D", 3: "c-3", 5: "E"})
     outcomes = ledger.outcomes()
+    assert [outcome.row for outcome in outcomes] == [2, 3, 4, 5]
     table = outcome_table(outcomes, [2, 3, 4, 5], CHANGE_OUTCOMES).to_pylist()
     assert [tuple(each.values())[:8] for each in table] == [
         (2, None, "none", "rejected", None, "key_missing", "No key. meta:x must be one of: a.", 0),

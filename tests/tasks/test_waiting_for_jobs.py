@@ -327,6 +327,18 @@ def test_a_job_that_comes_back_is_waited_for(sandbox: Sandbox, clock: Clock) -> 
     assert len(clock.slept) == 8
 
 
+def test_an_answer_that_cannot_be_read_says_nothing_of_whether_the_job_is_there(
+    sandbox: Sandbox, clock: Clock
+) -> None:
+    fault = Fault(Status(503), path="/api-jobs/*", times=None)
+    sandbox.faults.append(fault)
+    clock.script = [nothing, nothing, nothing, nothing, sandbox.faults.clear]
+    waited = wait("nobody")
+    # can't be read until 930 s; at 1,530 it is refused for less than 690, at 1,830 for more
+    assert sum(clock.slept) == 1830
+    assert waited.end is JobEnd.MISSING
+
+
 def test_a_job_of_long_ago_that_is_not_there_is_missing_at_once(
     sandbox: Sandbox, clock: Clock
 ) -> None:
