@@ -159,6 +159,8 @@ class Stop:
     """What becomes of that request; None leaves it to the other faults."""
     seconds: float = 0.0
     """How long after the request."""
+    said: str = ""
+    """What the run has to have said in its log before."""
     process_id: int = 0
     action: Action = field(init=False, repr=False)
 
@@ -175,10 +177,15 @@ class Stop:
             os.kill(self.process_id, self.how)
             time.sleep(0.05)  # dead before there can be an answer
         else:
-            threading.Timer(self.seconds, os.kill, (self.process_id, self.how)).start()
+            threading.Timer(self.seconds, self._signal).start()
         if self.then is not None:
             self.action = self.then
         return self.then is not None
+
+    def _signal(self) -> None:
+        while self.said not in Path("run.log").read_text():
+            time.sleep(0.01)
+        os.kill(self.process_id, self.how)
 
 
 def stopped_run(forks: Forks, sandbox: Sandbox, stop: Stop, **parameters: Any) -> int:
@@ -388,7 +395,7 @@ MOMENTS = [
     ("waiting for another run's job", Stop(TERM, 2, POLL), UNTOUCHED),
     (
         "lost answers",
-        Stop(TERM, 3, seconds=0.5),
+        Stop(TERM, 3, said="change(s) don't show yet"),
         {("updated", None): 4, ("unknown", "unread"): 2},
     ),
     ("handing in", Stop(signal.SIGUSR1, 3, then=Drip(50.0), seconds=0.05), INTERRUPTED),
