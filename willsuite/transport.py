@@ -115,10 +115,16 @@ class Transport:
         which at 32 connections costs as much as all our own work (benchmarks/export.py).
         """
         client = self._idle.pop() if self._idle else self._new_client()
+        is_free = True
         try:
             return await client.request(method, url, **details)
+        except asyncio.CancelledError:
+            # its only connection may stay taken for ever (httpcore 1.0.9); closed at the end
+            is_free = False
+            raise
         finally:
-            self._idle.append(client)
+            if is_free:
+                self._idle.append(client)
 
     def _new_client(self) -> httpx.AsyncClient:
         seconds = self._timeout_seconds

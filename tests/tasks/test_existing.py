@@ -265,9 +265,6 @@ def test_a_case_that_cannot_be_read_is_not_taken_for_absent(
         assert type(error) is kind
 
 
-@pytest.mark.xfail(
-    raises=TimeoutError, strict=True, reason="U12: the client of a cancelled request is used again"
-)
 def test_questions_that_were_cut_short_at_any_moment_hold_up_no_later_ones(
     start_sandbox: StartSandbox,
 ) -> None:
