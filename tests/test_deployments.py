@@ -1,5 +1,6 @@
 """prefect.yaml says what Prefect reads, and its deployments run on a worker."""
 
+import asyncio
 import importlib
 import json
 import os
@@ -16,9 +17,11 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.cli.deploy._models import DeploymentConfig
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from sandbox.server import Sandbox
+from tasks.account_lock import CONCURRENCY_LIMIT
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text())
@@ -92,8 +95,24 @@ def worker(environment: dict[str, str], folder: Path) -> Iterator[None]:
                     os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.fixture
+def no_limit_afterwards(prefect_server: None) -> Iterator[None]:
+    """Remove the limit that `make deploy` creates.
+
+    The tests share a server, and it doesn't end the lease of a killed run (a test harness's server
+    runs without that service): a run killed by a later test would keep all others out for good.
+    """
+
+    async def remove() -> None:
+        async with get_client() as client:
+            await client.delete_global_concurrency_limit_by_name(CONCURRENCY_LIMIT)
+
+    yield
+    asyncio.run(remove())
+
+
 def test_the_nightly_export_deploys_with_one_command_and_runs_on_a_process_worker(
-    prefect_server: None, start_sandbox: Callable[..., Sandbox], tmp_path: Path
+    no_limit_afterwards: None, start_sandbox: Callable[..., Sandbox], tmp_path: Path
 ) -> None:
     start_sandbox(cases=30)
     environment = {
