@@ -173,8 +173,8 @@ class _Waiting:
     board: JobBoard | None
     age_seconds: float
     started_at: float = field(default_factory=time.monotonic)
-    not_refused_seconds: float = 0.0
-    """When it was last seen, or couldn't be read, which doesn't say that it isn't there."""
+    invisible_from_seconds: float | None = 0.0
+    """When WillSuite first denied it; None after it was seen, or couldn't be read."""
     job: ApiJob | None = None
     was_running: bool = False
 
@@ -203,13 +203,15 @@ class _Waiting:
             self.job = await client.get_api_job(self.job_id)
         except RejectedError:
             await self._show("not shown by WillSuite")
-            invisible_seconds = self.seconds - self.not_refused_seconds
+            if self.invisible_from_seconds is None:
+                self.invisible_from_seconds = self.seconds
+            invisible_seconds = self.seconds - self.invisible_from_seconds
             return JobEnd.MISSING if invisible_seconds > self.pace.patience_seconds else None
         except (TransientError, ContractError):
-            self.not_refused_seconds = self.seconds
+            self.invisible_from_seconds = None
             await self._show("can't be read now")
             return None
-        self.not_refused_seconds = self.seconds
+        self.invisible_from_seconds = None
         status = self.job.status or "no status"
         await self._show(status if re.fullmatch(r"[a-z_-]{1,20}", status) else "another word")
         if not self.job.is_finished:

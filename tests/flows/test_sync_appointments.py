@@ -598,7 +598,7 @@ def test_a_deletion_with_the_id_of_another_appointment_deletes_neither(sandbox: 
     sync(*rows_of(1, 2))
     asked(sandbox)
     run = sync(deletion_of(1, appointment_id=there(sandbox)["B-002"]["id"]))
-    assert run.end == ("conflict", "other_appointment")
+    assert run.end == ("conflict", "other_key")
     assert asked(sandbox) == []
 
 

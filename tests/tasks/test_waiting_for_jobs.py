@@ -295,7 +295,7 @@ def test_a_job_that_never_shows_is_missing_once_patience_ends(
     assert (waited.end, waited.job, waited.was_running) == (JobEnd.MISSING, None, False)
 
 
-def test_a_job_that_vanishes_is_given_the_same_time_from_when_it_was_last_seen(
+def test_a_job_that_vanishes_is_given_the_same_time_from_when_it_was_first_denied(
     sandbox: Sandbox, clock: Clock
 ) -> None:
     job = under_way(sandbox)
@@ -305,8 +305,9 @@ def test_a_job_that_vanishes_is_given_the_same_time_from_when_it_was_last_seen(
 
     clock.script = [nothing, nothing, nothing, vanish]
     waited = wait()
-    # seen at 630 s; at 1,230 it is gone for less than 690, at 1,530 for more
-    assert sum(clock.slept) == 1530
+    # seen at 630 s, denied at 930; at 1,530 it is gone for less than 690, at 1,830 for more.
+    # From when it was last seen wouldn't do: after a suspended machine one 404 would be the end.
+    assert sum(clock.slept) == 1830
     assert (waited.end, waited.was_running) == (JobEnd.MISSING, True)
     assert waited.job is not None
     assert waited.job.status == "processing"
@@ -334,8 +335,8 @@ def test_an_answer_that_cannot_be_read_says_nothing_of_whether_the_job_is_there(
     sandbox.faults.append(fault)
     clock.script = [nothing, nothing, nothing, nothing, sandbox.faults.clear]
     waited = wait("nobody")
-    # can't be read until 930 s; at 1,530 it is refused for less than 690, at 1,830 for more
-    assert sum(clock.slept) == 1830
+    # can't be read until 930 s, denied at 1,230; at 1,830 for less than 690, at 2,130 for more
+    assert sum(clock.slept) == 2130
     assert waited.end is JobEnd.MISSING
 
 
