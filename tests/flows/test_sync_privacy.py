@@ -51,7 +51,8 @@ BAD = {
 WORDS = json.dumps(
     {"message": "Vexquib message", "errors": {"notes": ["Vexquib illness, said Vexquib."]}}
 )
-CANARIES = ["exquib", "EXQUIB", "7700900987", "QX9 9QX", "2031-11-23", "09:17", "10:19"]
+# no bare time of day: it would be found once a day in the time of a log line
+CANARIES = ["exquib", "EXQUIB", "7700900987", "QX9 9QX", "2031-11-23", "23/11/2031"]
 
 
 def database_bytes() -> bytes:
