@@ -1,12 +1,14 @@
 """The export through the real engine, against a server on a socket."""
 
 import asyncio
+import itertools
 import json
 import random
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import duckdb
 import pandas as pd
@@ -330,8 +332,13 @@ def test_a_filtered_export_does_not_take_the_place_of_the_full_one(
     assert len(pq.read_table(Path(summary["snapshot"]) / "cases.parquet")) == 1
 
 
-def test_old_snapshots_go_and_the_newest_stay(start_sandbox: StartSandbox, tmp_path: Path) -> None:
+def test_old_snapshots_go_and_the_newest_stay(
+    start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start_sandbox(cases=5)
+    # within one second the random part of a name orders them
+    ids = (UUID(int=number << 96) for number in itertools.count())
+    monkeypatch.setattr("flows.export_cases.uuid4", lambda: next(ids))
     names = [Path(export(tmp_path / "out", keep_last=2)["snapshot"]).name for _ in range(4)]
     left = {path.name for path in (tmp_path / "out" / "snapshots").iterdir()}
     assert len(left) == 2
