@@ -147,8 +147,11 @@ async def _read_back(
     if rest:
         found = await current_cases(_ids(rest), (), workspace, progress)
     for entry in rest:
-        if not _is_proven(entry, found) and found.with_id(entry.case_id or "") is None:
-            entry.case = None
+        if not _is_proven(entry, found):
+            assert entry.case_id is not None
+            entry.is_broken = found.is_broken(entry.case_id)
+            if not entry.is_broken and found.with_id(entry.case_id) is None:
+                entry.case = None
 
 
 def _ids(entries: Sequence[ChangeEntry]) -> list[str]:
@@ -168,7 +171,9 @@ def _is_proven(entry: ChangeEntry, found: Found) -> bool:
 
 def _judge(entry: ChangeEntry, batch: Batch) -> None:
     """The change isn't there, as far as can be read."""
-    if entry.case is None:
+    if entry.is_broken:
+        entry.end(Outcome.UNKNOWN, "unread")
+    elif entry.case is None:
         entry.end(Outcome.FAILED, "gone")
     elif batch.wait is None or batch.wait.end is JobEnd.MISSING:
         entry.end(Outcome.FAILED, "not_applied")
@@ -180,7 +185,7 @@ def _judge(entry: ChangeEntry, batch: Batch) -> None:
 
 
 def _may_be_sent_again(entry: ChangeEntry, batch: Batch) -> bool:
-    if entry.case is None or (batch.wait and batch.wait.end is JobEnd.COMPLETED):
+    if entry.is_broken or entry.case is None or (batch.wait and batch.wait.end is JobEnd.COMPLETED):
         return False
     return entry.taken_count < (MAX_UNSEEN_SENDS if batch.wait is None else MAX_JOBS)
 

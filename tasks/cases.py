@@ -23,8 +23,22 @@ from tasks.progress import add_progress
 from tasks.spool import write_part
 from willsuite import Case, CaseFilters, CasesPage, Customer, WriteResult, case_update, new_case
 from willsuite.client import MAX_PER_PAGE, NO_FILTERS
-from willsuite.errors import RejectedError
+from willsuite.errors import (
+    AnswerLostError,
+    ContractError,
+    NotJsonError,
+    RejectedError,
+    ServerError,
+    WillSuiteError,
+)
 
+ONE_CASES_ERRORS: tuple[type[WillSuiteError], ...] = (
+    ServerError,
+    AnswerLostError,
+    NotJsonError,
+    ContractError,
+)
+"""Failures of a look-up that may be this case's alone: a server may stumble over its data."""
 Result = TypeVar("Result")
 
 
@@ -81,35 +95,56 @@ async def get_cases_pages(
     return _summed(first, last, part, pages)
 
 
+@dataclass(frozen=True, slots=True)
+class NotRead:
+    """Ids of cases that were asked for and not had."""
+
+    absent: list[str]
+    broken: list[str]
+    """WillSuite fails each time when it is asked for one of these."""
+
+
 @read_task(name="get-cases", task_run_name="look up single cases")
 async def get_cases(
-    case_ids: Sequence[str], part: Path, *, may_be_no_ids: bool = False
-) -> list[str]:
+    case_ids: Sequence[str], part: Path, *, may_be_no_ids: bool = False, max_broken: int = 0
+) -> NotRead:
     """Each case by its id (`GET /cases/{caseId}`) into the file `part`.
 
     Args:
         case_ids: of the cases.
         part: where to.
         may_be_no_ids: somebody has typed them, so a refusal (400, 422) is about the id too.
+        max_broken: how many may fail each time they are asked for.
 
     Returns:
-        The ids that are no longer there (404).
+        The ids that are no longer there (404), and those that fail.
+
+    Raises:
+        WillSuiteError: more than `max_broken` can't be had; `part` is not written then.
     """
-    absent = {404, 400, 422} if may_be_no_ids else {404}
+    absent_statuses = {404, 400, 422} if may_be_no_ids else {404}
+    absent: list[str] = []
+    broken: list[str] = []
     async with connected() as client:
 
         async def fetch(case_id: str) -> pa.Table | None:
             try:
                 case = await client.get_case(case_id)
             except RejectedError as error:
-                if error.status not in absent:
+                if error.status not in absent_statuses:
                     raise
-                return None
-            return nested_cases(case_columns([case]), client.next_fetch_number())[0]
+                absent.append(case_id)
+            except ONE_CASES_ERRORS:
+                if len(broken) >= max_broken:
+                    raise
+                broken.append(case_id)
+            else:
+                return nested_cases(case_columns([case]), client.next_fetch_number())[0]
+            return None
 
         tables = await together(fetch(case_id) for case_id in case_ids)
     write_part(part, [table for table in tables if table is not None])
-    return [case_id for case_id, table in zip(case_ids, tables, strict=True) if table is None]
+    return NotRead(absent, broken)
 
 
 @read_task(name="count-cases")

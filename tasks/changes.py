@@ -21,6 +21,10 @@ AGAIN = "Run the same file again: it reads the case first."
 SENTENCES = {
     "stopped": STOPPED,
     "not_found": "WillSuite has no case with this id or reference; correct it.",
+    "unreadable": (
+        "WillSuite fails each time when it is asked for this case, so nothing was sent; the other "
+        "rows were not kept up. Open the case in WillSuite, or report its id to its support."
+    ),
     "ref_twice": "More than one case has this reference: {ids}. Give the id instead.",
     "id_and_ref_differ": (
         "The case with this id has another reference; correct one of the two, or leave one blank."
@@ -150,6 +154,8 @@ class ChangeEntry(Entry):
     is_open: bool = False
     """Its last answer left open whether it was carried out; once the case is read, it may be sent
     again."""
+    is_broken: bool = False
+    """WillSuite failed each time when the case was to be read back."""
     remark: str | None = None
     """The code of what a person has to know, however well the row ends."""
     before: str | None = field(default=None, repr=False)

@@ -13,7 +13,7 @@ its reference in the other case.
 import contextlib
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
 from pathlib import Path
@@ -25,7 +25,14 @@ import pyarrow as pa
 
 from schemas.case_tables import nested_cases
 from schemas.texts import canonical
-from tasks.cases import case_columns, count_cases, get_cases, together
+from tasks.cases import (
+    ONE_CASES_ERRORS,
+    NotRead,
+    case_columns,
+    count_cases,
+    get_cases,
+    together,
+)
 from tasks.connection import connected
 from tasks.files import private_folder
 from tasks.listing import WIRE_TIME, list_cases, list_once
@@ -39,6 +46,8 @@ from willsuite.client import MAX_PER_PAGE, NO_FILTERS, is_id
 SWEEP_OVERHEAD_REQUESTS = 4
 """The empty last page, the catch-up, its empty page and the closing count."""
 LOOK_UPS_PER_TASK = 500
+MAX_BROKEN = 10
+"""Of so many look-ups of a task the failure may be the cases' own; of more it is the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,8 @@ class Found:
     """By canonical reference."""
     by_id: dict[str, list[FoundCase]] = field(default_factory=dict)
     """By id in lower case."""
+    broken: set[str] = field(default_factory=set)
+    """Ids that were asked for in vain: WillSuite fails each time it should show these cases."""
 
     def with_ref(self, ref: str) -> Sequence[FoundCase]:
         """The cases with this reference."""
@@ -81,6 +92,10 @@ class Found:
         alike = self.by_id.get(case_id.casefold(), ())
         exact = [case for case in alike if case.id == case_id]
         return exact[0] if exact else alike[0] if len(alike) == 1 else None
+
+    def is_broken(self, case_id: str) -> bool:
+        """Whether it can't be told if there is a case with this id, nor what it has."""
+        return not self.broken.isdisjoint((case_id, case_id.lower()))
 
     def add(self, case: FoundCase, *, has_ref: bool, has_id: bool) -> None:
         """Let it be found by that of its reference and id which was asked for.
@@ -98,10 +113,12 @@ class Found:
             {key: [case for case in cases if case.id not in ids] for key, cases in found.items()}
             for found in (self.by_ref, self.by_id)
         )
-        return Found(by_ref, by_id)
+        return Found(by_ref, by_id, self.broken)
 
     def __or__(self, other: "Found") -> "Found":
-        return Found(self.by_ref | other.by_ref, self.by_id | other.by_id)
+        return Found(
+            self.by_ref | other.by_ref, self.by_id | other.by_id, self.broken | other.broken
+        )
 
 
 async def find_cases(
@@ -130,7 +147,7 @@ async def current_cases(
 ) -> Found:
     """The cases with one of these ids or references, as they are now.
 
-    An id that isn't in the answer is in no case. Raises as `find_cases`.
+    An id that isn't in the answer, nor broken, is in no case. Raises as `find_cases`.
     """
     with _folder(workspace) as folder:
         sweep_requests = await _sweep_requests() if len(ids) > SWEEP_OVERHEAD_REQUESTS else inf
@@ -234,6 +251,7 @@ async def _by_id(ids: Collection[str], folder: Path, progress: Progress) -> Foun
     """Each case by its own request; what no id can look like isn't asked for."""
     wanted: list[str] = sorted(filter(is_id, ids))
     parts: list[Path] = []
+    broken: set[str] = set()
     to_ask = wanted
     while to_ask:
         progress.begin("Cases looked up")
@@ -241,11 +259,21 @@ async def _by_id(ids: Collection[str], folder: Path, progress: Progress) -> Foun
         for start in range(0, len(to_ask), LOOK_UPS_PER_TASK):
             parts.append(folder / f"by-id-{len(parts)}.arrow")
             batch = to_ask[start : start + LOOK_UPS_PER_TASK]
-            absent += await get_cases(batch, parts[-1], may_be_no_ids=True)
+            not_read = await _get_all_but_broken(batch, parts[-1])
+            absent += not_read.absent
+            broken.update(not_read.broken)
             await progress.add(len(batch), len(to_ask))
         # a file may have the letters of an id in the other case, and the server may mind
         to_ask = sorted({each.lower() for each in absent}.difference(wanted, to_ask))
-    return _matching(parts, (), wanted) if parts else Found()
+    found = _matching(parts, (), wanted) if parts else Found()
+    return replace(found, broken=broken)
+
+
+async def _get_all_but_broken(ids: Sequence[str], part: Path) -> NotRead:
+    try:
+        return await get_cases(ids, part, may_be_no_ids=True)
+    except ONE_CASES_ERRORS:  # after all patience
+        return await get_cases(ids, part, may_be_no_ids=True, max_broken=MAX_BROKEN)
 
 
 async def _with_people(cases: Iterable[FoundCase], folder: Path) -> dict[str, FoundCase]:

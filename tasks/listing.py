@@ -254,7 +254,7 @@ async def _look_up_missing(listing: Listing) -> None:
     ids = [i for i in ids_with_hashes(listing.parts, missing) if i not in listing.gone]
     # of very many only some are asked for: the next sweep knows more about the others
     part = listing.next_part()
-    listing.gone.update(await get_cases(ids[:MAX_LOOK_UPS], part))
+    listing.gone.update((await get_cases(ids[:MAX_LOOK_UPS], part)).absent)
     listing.parts.append(part)
     listing.looked_up += len(ids[:MAX_LOOK_UPS])
 

@@ -50,7 +50,9 @@ def _match(entry: ChangeEntry, found: Found) -> bool:
     wanted = entry.wanted
     if wanted.case_id is not None:
         case = found.with_id(wanted.case_id)
-        if case is None:
+        if case is None and found.is_broken(wanted.case_id):
+            entry.end(Outcome.NOT_ATTEMPTED, "unreadable")
+        elif case is None:
             entry.end(Outcome.REJECTED, "not_found")
         elif not _agrees(entry, case):
             entry.end(Outcome.CONFLICT, "id_and_ref_differ", case_id=case.id)

@@ -18,6 +18,7 @@ from typing import Any
 
 from schemas.outcomes import Outcome
 from tasks.account_lock import AccountLock
+from tasks.cases import ONE_CASES_ERRORS
 from tasks.changes import ChangeEntry, end_unchanged
 from tasks.comparison import lost_values, missing_people
 from tasks.dispatching import Dispatcher, task_ranges
@@ -26,13 +27,7 @@ from tasks.matching import look_at
 from tasks.policy import write_task
 from tasks.progress import Progress
 from willsuite import Case, Effect, WriteResult, case_update
-from willsuite.errors import (
-    AnswerLostError,
-    NotFoundError,
-    NotJsonError,
-    ServerError,
-    WillSuiteError,
-)
+from willsuite.errors import NotFoundError, WillSuiteError
 
 MAX_ROUNDS = 3
 """How often a row may be sent, each time after its case was read and lacked something."""
@@ -71,7 +66,7 @@ class Updater(Dispatcher[ChangeEntry]):
             case = found_case(await self.client.get_case(entry.case_id))
         except NotFoundError:
             entry.end(Outcome.FAILED, "gone")
-        except (ServerError, AnswerLostError, NotJsonError):
+        except ONE_CASES_ERRORS:
             self.note(is_failure=True)  # this case may be the only one
             entry.end(Outcome.FAILED, "unreachable")
         except WillSuiteError as error:
@@ -235,7 +230,11 @@ async def _read_back(
     cases = [case and whole.get(case.id, case) for case in cases]
     updater.note_shown_births(case for case in cases if case is not None)
     for entry, case in zip(entries, cases, strict=True):
-        if case is None:
+        if case is None and found.is_broken(entry.case_id or ""):
+            if entry.is_open or entry.code in ("unread", "not_kept"):
+                entry.end(Outcome.UNKNOWN, "unread")
+            entry.is_open = False
+        elif case is None:
             entry.is_open = False
             entry.end(Outcome.FAILED, "gone")
         else:

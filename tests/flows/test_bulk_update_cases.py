@@ -838,6 +838,32 @@ def test_a_case_that_is_gone_when_it_is_read_back_is_failed(start_sandbox: Start
     assert len(batches(sandbox)) == 1
 
 
+@pytest.mark.parametrize(("end", "sends"), [("completed", 1), ("failed", 2)])
+def test_a_case_over_which_the_server_stumbles_keeps_no_other_row_up(
+    start_sandbox: StartSandbox, end: str, sends: int
+) -> None:
+    sandbox = start_sandbox(cases=2000)
+    ids = sandbox.store.ids[:6]
+    broken = [Fault(Status(500), path=f"/cases/{each}", times=None) for each in ids[:2]]
+    sandbox.faults = broken[:1]
+    sandbox.job_faults = [JobFault(ends=end)]
+    breaks = Change(lambda _store: sandbox.faults.append(broken[1]))
+    sandbox.faults.append(Fault(breaks, path=BULK))
+    run = run_update(write_changes(ids))
+    # before it was changed, and when it was to be read back
+    assert run.ends == [
+        ("not_attempted", "unreadable", 0),
+        ("unknown", "unread", 1),
+        *[("updated", None, sends)] * 4,
+    ]
+    assert run.rows[1]["case_id"] == ids[1]
+    assert run.state.is_failed()
+
+    sandbox.faults = []
+    assert run_update("changes.csv").ends[0] == UPDATED
+    assert all(changed(sandbox, ids))
+
+
 # -- refused -----------------------------------------------------------------------------------
 
 

@@ -1253,6 +1253,54 @@ def test_a_case_that_is_gone_meanwhile_is_failed_and_the_others_go_on(
     assert run.rejected == []
 
 
+class Breaks:
+    """Something befalls the change of a case, and from then on the case can't be read."""
+
+    def __init__(self, number: int, action: Action) -> None:
+        self.action = action
+        self._path = f"/cases/{id_of(number)}"
+        self._is_broken = False
+
+    def matches(self, method: str, path: str, _page: str | None) -> bool:
+        if path != self._path:
+            return False
+        if self._is_broken:
+            self.action = Status(500)
+        self._is_broken = self._is_broken or method == "PATCH"
+        return self._is_broken
+
+
+def test_a_case_over_which_the_server_stumbles_keeps_no_other_row_up(
+    start_sandbox: StartSandbox,
+) -> None:
+    sandbox = start_sandbox(cases=2000)
+    for number in range(2, 9):
+        put_case(sandbox, number)
+    rows = [{"id": id_of(number)} | columns(amara(number)) for number in (2, 3, 4)]
+    rows += [{"id": id_of(number), "notes": "New"} for number in (5, 6, 7, 8)]
+    for number in (2, 5):  # before anything is sent
+        path = f"/cases/{id_of(number)}"
+        sandbox.faults.append(Fault(Status(500), method="GET", path=path, times=None))
+    for number, action in ((3, Applied(Drop())), (6, Drop()), (7, Status(422))):
+        sandbox.faults.append(Breaks(number, action))  # type: ignore[arg-type]
+    run = run_update(write_csv("changes.csv", rows))
+    assert run.ends == [
+        ("not_attempted", "unreadable", 0),
+        ("unknown", "unread", 1),
+        UPDATED,
+        ("not_attempted", "unreadable", 0),
+        ("unknown", "unread", 1),
+        ("rejected", "status_422", 1),
+        UPDATED,
+    ]
+    sandbox.faults = []
+    run = run_update("changes.csv")
+    assert [end[0] for end in run.ends] == [
+        "updated", "unchanged", "unchanged", "updated", "updated", "updated", "unchanged",
+    ]  # fmt: skip
+    assert all(len(people_of(sandbox.store, number)) == 1 for number in (2, 3, 4))
+
+
 # -- stopping for good reason ------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from made_changes import ZOE, asked, case, in_a_run, left_in
 
-from sandbox.faults import Change, Fault, Status
+from sandbox.faults import Action, Change, Drop, Fault, Html, Status
 from sandbox.people import case_of, new_id
 from sandbox.server import Sandbox
 from sandbox.store import Store
@@ -253,16 +253,54 @@ def test_ids_that_the_server_refuses_are_no_cases_and_the_others_are_read(
     assert shows(found.with_id(sandbox.store.ids[0]), sandbox.store)
 
 
-def test_a_case_that_cannot_be_read_is_not_taken_for_absent(
+def test_a_look_up_that_is_forbidden_ends_the_asking(
     start_sandbox: StartSandbox, tmp_path: Path
 ) -> None:
     sandbox = start_sandbox(cases=9)
     ids = sandbox.store.ids
-    for case_id, status in zip(ids, (403, 500), strict=False):
-        sandbox.faults.append(Fault(Status(status), path=f"/cases/{case_id}", times=None))
-    for case_id, kind in zip(ids, (RejectedError, ServerError), strict=False):
-        [(error, _)] = look(sandbox, tmp_path, current([case_id, ids[2]]))
-        assert type(error) is kind
+    sandbox.faults.append(Fault(Status(403), path=f"/cases/{ids[0]}", times=None))
+    [(error, _)] = look(sandbox, tmp_path, current(ids[:2]))
+    assert type(error) is RejectedError
+
+
+@pytest.mark.parametrize("action", [Status(500), Drop(), Html(), Status(200, body="[]")])
+def test_a_case_over_which_the_server_stumbles_is_not_taken_for_absent_and_the_others_are_read(
+    start_sandbox: StartSandbox, tmp_path: Path, action: Action
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    broken, *ids = sandbox.store.ids[:4]
+    sandbox.faults.append(Fault(action, path=f"/cases/{broken}", times=None))
+    [(found, _)] = look(sandbox, tmp_path, current([broken.upper(), *ids]))
+    assert found.is_broken(broken.upper())
+    assert found.with_id(broken) is None
+    assert all(shows(found.with_id(each), sandbox.store) for each in ids)
+    assert not any(found.is_broken(each) for each in [*ids, "nobody"])
+    [(found, _)] = look(sandbox, tmp_path, changed([broken, *ids], BEFORE))
+    assert found.is_broken(broken)
+
+
+def test_a_case_that_a_sweep_shows_is_not_broken_and_one_that_it_hides_may_be(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    store = (sandbox := start_sandbox(cases=9)).store
+    shown, hidden = store.ids[0], store.ids[-1]
+    listed(sandbox, as_sent(store, store.ids[:-1]))
+    sandbox.faults.append(Fault(Status(500), path="/cases/*", times=None))
+    [(found, requests)] = look(sandbox, tmp_path, current(store.ids))
+    assert is_sweep(requests)
+    assert [found.is_broken(each) for each in (shown, hidden)] == [False, True]
+
+
+def test_where_many_cases_cannot_be_read_it_is_the_servers_fault(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=2000)
+    sandbox.faults.append(Fault(Status(500), path="/cases/*", times=None))
+    few, many = look(
+        sandbox, tmp_path, current(sandbox.store.ids[:10]), current(sandbox.store.ids[:11])
+    )
+    assert len(few[0].broken) == 10
+    assert type(many[0]) is ServerError
 
 
 def test_questions_that_were_cut_short_at_any_moment_hold_up_no_later_ones(

@@ -26,7 +26,7 @@ from tasks.changes import ChangeEntry, change_entry
 from tasks.existing import Found, FoundCase
 from tasks.matching import end_unchanged_by, look_at, match
 from tasks.progress import Progress
-from willsuite.errors import ServerError
+from willsuite.errors import RejectedError
 
 StartSandbox = Callable[..., Sandbox]
 
@@ -306,14 +306,12 @@ class TestLookAt:
         assert [each.before is None for each in entries] == [True, True, False]
 
     def test_a_look_that_fails_leaves_every_row_not_attempted(
-        self, start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, start_sandbox: StartSandbox, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.001)
-        monkeypatch.setattr("tasks.cases.get_cases.retry_delay_seconds", 0)
         sandbox = start_sandbox(cases=5)
-        sandbox.faults.append(Fault(Status(500), path="/cases/*", times=None))
+        sandbox.faults.append(Fault(Status(403), path="/cases/*", times=None))
         entries = [entry(id=case_id, notes="x") for case_id in sandbox.store.ids[:2]]
-        with pytest.raises(ServerError):
+        with pytest.raises(RejectedError):
             look(entries, tmp_path)
         assert ends(*entries) == [("not_attempted", "stopped")] * 2
 
