@@ -231,7 +231,7 @@ async def _read_back(
     updater.note_shown_births(case for case in cases if case is not None)
     for entry, case in zip(entries, cases, strict=True):
         if case is None and found.is_broken(entry.case_id or ""):
-            if entry.is_open or entry.code in ("unread", "not_kept"):
+            if entry.code in ("unread", "not_kept"):
                 entry.end(Outcome.UNKNOWN, "unread")
             entry.is_open = False
         elif case is None:
