@@ -9,13 +9,9 @@ import fnmatch
 import json
 import os
 import signal
-import subprocess
-import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -26,8 +22,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.flow_engine import run_flow_async
-from prefect.settings import PREFECT_API_URL
 from prefect.states import AwaitingRetry
+from stopped_runs import LOG, Forks, Stop, forks_of, quiet, stopped_run
 
 from flows.bulk_update_cases import BulkUpdateSummary, bulk_update_cases
 from flows.writing import IncompleteRunError
@@ -48,43 +44,9 @@ from sandbox.faults import (
 from sandbox.server import Sandbox
 from sandbox.store import Store
 
-ROOT = Path(__file__).resolve().parents[2]
 StartSandbox = Callable[..., Sandbox]
 BULK = "/cases-bulk-update"
 POLL = "/api-jobs/*"
-
-# Starting Python and Prefect takes longer than an update, so one process does it and then forks
-# each run. A line of JSON starts one, a number waits for the process with that id.
-FORKS = """
-import asyncio, json, os, signal, sys
-from flows.bulk_update_cases import bulk_update_cases
-
-for line in sys.stdin:
-    order = json.loads(line)
-    if isinstance(order, int):
-        print(os.waitstatus_to_exitcode(os.waitpid(order, 0)[1]), flush=True)
-    elif child := os.fork():
-        print(child, flush=True)
-    else:
-        break
-else:
-    sys.exit()
-os.environ.update(order["environment"])
-os.chdir(order["folder"])
-log = os.open("run.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-os.dup2(log, 1)
-os.dup2(log, 2)
-
-
-async def run():
-    # SIGUSR1 stands for a SIGTERM in the middle of a callback, where asyncio loses what is raised
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, os.kill, os.getpid(), signal.SIGTERM)
-    await bulk_update_cases(source="changes.csv", output="runs", **order["parameters"])
-
-
-asyncio.run(run())
-"""
 
 SEED = int(os.environ.get("BULK_CRASH_SEED", "1"))
 
@@ -99,103 +61,23 @@ def quick(
     monkeypatch.setattr("tasks.cases.get_cases.retry_delay_seconds", 0)
 
 
-class Forks:
-    """Bulk updates by `changes.csv` in the current folder, each in a process of its own."""
-
-    def __init__(self) -> None:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PREFECT_API_URL": PREFECT_API_URL.value(),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", FORKS],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self, **parameters: Any) -> int:
-        """Start one; returns its process id."""
-        ours = ("WILLSUITE_", "XDG_STATE_HOME")
-        environment = {name: text for name, text in os.environ.items() if name.startswith(ours)}
-        order = {"environment": environment, "folder": str(Path.cwd()), "parameters": parameters}
-        return self._ask(order)
-
-    def wait(self, process_id: int) -> int:
-        """Its exit code, negative for the signal that ended it."""
-        return self._ask(process_id)
-
-    def close(self) -> None:
-        self._process.communicate()
-
-    def _ask(self, order: object) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def forks(prefect_server: None) -> Iterator[Forks]:
-    forks = Forks()
-    yield forks
-    forks.close()
+forks = forks_of(bulk_update_cases, source="changes.csv", output="runs")
 
 
 @dataclass
-class Stop:
-    """A signal to a run when the sandbox gets its n-th request for a path."""
+class StopAt(Stop):
+    """The requests for a path."""
 
-    how: signal.Signals
-    at: int
     path: str = BULK
     """A shell pattern."""
     handed_in: int = 0
     """Counted when so many batches have been handed in."""
-    then: Action | None = None
-    """What becomes of that request; None leaves it to the other faults."""
-    seconds: float = 0.0
-    """How long after the request."""
-    said: str = ""
-    """What the run has to have said in its log before."""
-    process_id: int = 0
-    action: Action = field(init=False, repr=False)
 
-    def matches(self, _method: str, path: str, _page: str | None) -> bool:
+    def counts(self, _method: str, path: str) -> bool:
         if self.handed_in:
             self.handed_in -= path == BULK
             return False
-        if not fnmatch.fnmatch(path, self.path):
-            return False
-        self.at -= 1
-        if self.at != 0:
-            return False
-        if self.how is signal.SIGKILL:
-            os.kill(self.process_id, self.how)
-            time.sleep(0.05)  # dead before there can be an answer
-        else:
-            threading.Timer(self.seconds, self._signal).start()
-        if self.then is not None:
-            self.action = self.then
-        return self.then is not None
-
-    def _signal(self) -> None:
-        while self.said not in Path("run.log").read_text():
-            time.sleep(0.01)
-        os.kill(self.process_id, self.how)
-
-
-def stopped_run(forks: Forks, sandbox: Sandbox, stop: Stop, **parameters: Any) -> int:
-    """Start a run that `stop` stops; returns its exit code."""
-    sandbox.faults.insert(0, stop)  # type: ignore[arg-type]
-    stop.process_id = forks.start(**parameters)
-    code = forks.wait(stop.process_id)
-    assert stop.at <= 0, "it came to that request"
-    sandbox.faults.remove(stop)  # type: ignore[arg-type]
-    return code
+        return fnmatch.fnmatch(path, self.path)
 
 
 def finish(**parameters: Any) -> BulkUpdateSummary:
@@ -256,12 +138,6 @@ def go_on(sandbox: Sandbox) -> Change:
     return Change(end)
 
 
-def quiet(sandbox: Sandbox) -> None:
-    """Wait until the server has done with all that it was sent."""
-    while sandbox.pending_late or sandbox.pending_jobs:
-        time.sleep(0.01)
-
-
 def test_six_thousand_rows_come_through_a_failing_job_a_lost_answer_and_a_kill(
     forks: Forks, start_sandbox: StartSandbox, tmp_path: Path
 ) -> None:
@@ -270,7 +146,7 @@ def test_six_thousand_rows_come_through_a_failing_job_a_lost_answer_and_a_kill(
     write_changes(ids)
     sandbox.job_faults = [JobFault(ends="failed", applies=0.5), None, STUCK]
     sandbox.faults = [Fault(Applied(Drop()), path=BULK, skip=1)]
-    stop = Stop(signal.SIGKILL, 4, POLL, handed_in=3)
+    stop = StopAt(signal.SIGKILL, 4, POLL, handed_in=3)
     assert stopped_run(forks, sandbox, stop) == -signal.SIGKILL
     failed, _, slow = sandbox.jobs.values()
     assert [len(job.ids) for job in sandbox.jobs.values()] == [2500, 2500, 1000]
@@ -298,7 +174,7 @@ def test_what_a_killed_run_has_handed_in_is_waited_for_even_if_it_comes_late(
     sandbox.faults = [
         Fault(action, path=BULK) for action in (Applied(Drop()), Late(0.5, Drop()), Drop())
     ]
-    stop = Stop(signal.SIGKILL, 4, then=Late(0.4, Drop()))
+    stop = StopAt(signal.SIGKILL, 4, then=Late(0.4, Drop()))
     assert stopped_run(forks, sandbox, stop, batch_size=2) == -signal.SIGKILL
     assert open_jobs(tmp_path) == [None] * 4
     sandbox.requests.clear()
@@ -319,7 +195,7 @@ def test_newer_values_are_sent_when_the_job_of_a_killed_run_can_no_longer_overwr
     ids = sandbox.store.ids[:4]
     write_changes(ids)
     sandbox.job_faults = [STUCK]
-    stop = Stop(signal.SIGKILL, 2, POLL)
+    stop = StopAt(signal.SIGKILL, 2, POLL)
     assert stopped_run(forks, sandbox, stop) == -signal.SIGKILL
     write_changes(ids, "Newer")
     sandbox.faults = [Fault(go_on(sandbox), path=POLL, skip=3)]
@@ -335,7 +211,7 @@ def test_on_a_machine_that_knows_nothing_of_the_killed_run_the_values_are_right_
     ids = sandbox.store.ids[:4]
     write_changes(ids)
     sandbox.job_faults = [STUCK]
-    stop = Stop(signal.SIGKILL, 2, POLL)
+    stop = StopAt(signal.SIGKILL, 2, POLL)
     assert stopped_run(forks, sandbox, stop) == -signal.SIGKILL
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another-machine"))
     # the job ends when every case has been looked at
@@ -369,9 +245,9 @@ def test_a_run_killed_again_and_again_amid_faults_leaves_every_case_with_its_val
     sandbox.faults = [RandomFaults(0.5, SEED, FAULTS, "PATCH", BULK)]
     sandbox.job_faults = [None, JobFault(ends="failed", applies=0.5), None, JobFault(skips=[1])]
     stops = [
-        Stop(signal.SIGKILL, 3, POLL),
-        Stop(signal.SIGKILL, 2, then=Applied(Drop())),
-        Stop(signal.SIGKILL, 1, then=Late(0.3, Drop())),
+        StopAt(signal.SIGKILL, 3, POLL),
+        StopAt(signal.SIGKILL, 2, then=Applied(Drop())),
+        StopAt(signal.SIGKILL, 1, then=Late(0.3, Drop())),
     ]
     for stop in stops:
         assert stopped_run(forks, sandbox, stop, batch_size=6) == -signal.SIGKILL
@@ -391,15 +267,15 @@ TERM = signal.SIGTERM
 UNTOUCHED = {("not_attempted", "stopped"): 6}
 INTERRUPTED = {("unknown", "under_way"): 4, ("unknown", "interrupted"): 2}
 MOMENTS = [
-    ("reading the cases", Stop(TERM, 2, "/cases"), UNTOUCHED),
-    ("waiting for another run's job", Stop(TERM, 2, POLL), UNTOUCHED),
+    ("reading the cases", StopAt(TERM, 2, "/cases"), UNTOUCHED),
+    ("waiting for another run's job", StopAt(TERM, 2, POLL), UNTOUCHED),
     (
         "lost answers",
-        Stop(TERM, 3, said="change(s) don't show yet"),
+        StopAt(TERM, 3, said="change(s) don't show yet"),
         {("updated", None): 4, ("unknown", "unread"): 2},
     ),
-    ("handing in", Stop(signal.SIGUSR1, 3, then=Drip(50.0), seconds=0.05), INTERRUPTED),
-    ("reading back", Stop(TERM, 1, "/cases", handed_in=3), {("unknown", "unread"): 6}),
+    ("handing in", StopAt(signal.SIGUSR1, 3, then=Drip(50.0), seconds=0.05), INTERRUPTED),
+    ("reading back", StopAt(TERM, 1, "/cases", handed_in=3), {("unknown", "unread"): 6}),
 ]
 
 
@@ -414,7 +290,7 @@ def test_a_run_that_is_stopped_writes_down_what_it_knows_and_the_next_one_goes_o
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     when: str,
-    stop: Stop,
+    stop: StopAt,
     expected: dict[tuple[str, str | None], int],
 ) -> None:
     sandbox = start_sandbox(cases=30)
@@ -424,7 +300,7 @@ def test_a_run_that_is_stopped_writes_down_what_it_knows_and_the_next_one_goes_o
         sandbox.job_faults = [STUCK, STUCK]
     if when == "waiting for another run's job":
         write_changes(ids[:2], "Older")
-        kill = Stop(signal.SIGKILL, 2, POLL)
+        kill = StopAt(signal.SIGKILL, 2, POLL)
         assert stopped_run(forks, sandbox, kill) == -signal.SIGKILL
     if when == "lost answers":
         write_changes(sandbox.store.ids[-1:])
@@ -435,7 +311,7 @@ def test_a_run_that_is_stopped_writes_down_what_it_knows_and_the_next_one_goes_o
     write_changes(ids)
     before = set(Path("runs").glob("bulk-*"))
     assert stopped_run(forks, sandbox, stop, batch_size=2) != 0
-    assert "Stopped; the outcomes so far are in" in Path("run.log").read_text()
+    assert "Stopped; the outcomes so far are in" in LOG.read_text()
     [folder] = set(Path("runs").glob("bulk-*")) - before
     rows = pq.read_table(folder / "outcomes.parquet").to_pylist()
     assert [row["row"] for row in rows] == list(range(2, 8))

@@ -2,129 +2,28 @@
 
 import asyncio
 import csv
-import json
 import os
 import random
 import re
 import signal
-import subprocess
-import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from prefect.settings import PREFECT_API_URL
+from stopped_runs import FAULTS, LOG, Forks, Stop, forks_of, quiet, run_with, stopped_run
 
 from flows.sync_appointments import sync_appointments
 from flows.writing import IncompleteRunError, RunSummary
-from sandbox.faults import (
-    Action,
-    Applied,
-    Drip,
-    Drop,
-    Fault,
-    Html,
-    Late,
-    Partial,
-    RandomFaults,
-    Status,
-    Truncate,
-)
+from sandbox.faults import Applied, Drip, Drop, Fault, Late, RandomFaults
 from sandbox.server import Options, Sandbox
 
-ROOT = Path(__file__).resolve().parents[2]
 StartSandbox = Callable[..., Sandbox]
 Row = dict[str, str]
 
-# Starting Python and Prefect takes longer than a run, so one process does it and then forks each
-# run. A line of JSON starts one, a number waits for the process with that id.
-FORKS = """
-import asyncio, functools, importlib, inspect, json, os, signal, sys
-from flows.sync_appointments import sync_appointments
-
-for line in sys.stdin:
-    order = json.loads(line)
-    if isinstance(order, int):
-        print(os.waitstatus_to_exitcode(os.waitpid(order, 0)[1]), flush=True)
-    elif child := os.fork():
-        print(child, flush=True)
-    else:
-        break
-else:
-    sys.exit()
-os.environ.update(order["environment"])
-os.chdir(order["folder"])
-log = os.open("sync.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-os.dup2(log, 1)
-os.dup2(log, 2)
-
-
-def die_at(place, when, call):
-    # SIGKILL to itself just before or just after the call with this number
-    module, _, name = place.partition(":")
-    owner = importlib.import_module(module)
-    *classes, name = name.split(".")
-    for each in classes:
-        owner = getattr(owner, each)
-    real, calls = getattr(owner, name), iter(range(1, 1000))
-
-    def die(now, number):
-        if (now, number) == (when, call):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    @functools.wraps(real)
-    def dying(*arguments, **named):
-        number = next(calls)
-        die("before", number)
-        result = real(*arguments, **named)
-        die("after", number)
-        return result
-
-    @functools.wraps(real)
-    async def dying_slowly(*arguments, **named):
-        number = next(calls)
-        die("before", number)
-        result = await real(*arguments, **named)
-        die("after", number)
-        return result
-
-    setattr(owner, name, dying_slowly if inspect.iscoroutinefunction(real) else dying)
-
-
-async def run():
-    # SIGUSR1 stands for a SIGTERM in the middle of a callback, where asyncio loses what is raised
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, os.kill, os.getpid(), signal.SIGTERM)
-    if order["die"]:
-        die_at(*order["die"])
-    await sync_appointments(source=order["source"], output="runs")
-
-
-asyncio.run(run())
-"""
-
 SEED = int(os.environ.get("SYNC_CRASH_SEED", "1"))
-FAULTS: tuple[Action, ...] = (
-    Status(500),
-    Drop(),
-    Html(),
-    Applied(Status(500)),
-    Applied(Status(502, body="<h1>502 Bad Gateway</h1>")),
-    Applied(Drop()),
-    Applied(Html()),
-    Truncate(),
-    Truncate(announced=False),
-    Late(0.2),
-    Late(0.2, Drop()),
-    Partial(),
-)
-"""One of every kind, none later than the time that the tests settle."""
 CASES = Sandbox(Options(cases=30)).store.ids
 SMS = {"sms_recipient": "07700900123", "sms_confirmation": "yes"}
 
@@ -137,95 +36,19 @@ def quick(
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
 
 
-class Forks:
-    """Runs in the current folder, each in a process of its own."""
-
-    def __init__(self) -> None:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PREFECT_API_URL": PREFECT_API_URL.value(),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", FORKS],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self, source: str, die: tuple[str, str, int] | None = None) -> int:
-        """Start one; returns its process id."""
-        ours = ("WILLSUITE_", "XDG_STATE_HOME")
-        environment = {name: text for name, text in os.environ.items() if name.startswith(ours)}
-        folder = str(Path.cwd())
-        return self._ask(
-            {"environment": environment, "folder": folder, "source": source, "die": die}
-        )
-
-    def wait(self, process_id: int) -> int:
-        """Its exit code, negative for the signal that ended it."""
-        return self._ask(process_id)
-
-    def close(self) -> None:
-        self._process.communicate()
-
-    def _ask(self, order: object) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+forks = forks_of(sync_appointments, output="runs")
 
 
-@pytest.fixture(scope="module")
-def forks(prefect_server: None) -> Iterator[Forks]:
-    forks = Forks()
-    yield forks
-    forks.close()
+class StopAt(Stop):
+    """The writes to an appointment."""
 
-
-@dataclass
-class Stop:
-    """A signal to a run when the sandbox gets its n-th write to an appointment."""
-
-    how: signal.Signals
-    at: int
-    then: Action | None = None
-    """What becomes of that request; None leaves it to the other faults."""
-    seconds: float = 0.0
-    """How long after the request."""
-    process_id: int = 0
-    action: Action = field(init=False, repr=False)
-
-    def matches(self, method: str, path: str, _page: str | None) -> bool:
-        if method == "GET" or not path.startswith("/cases/"):
-            return False
-        self.at -= 1
-        if self.at != 0:
-            return False
-        if self.how is signal.SIGKILL:
-            os.kill(self.process_id, self.how)
-            time.sleep(0.05)  # dead before there can be an answer
-        else:
-            threading.Timer(self.seconds, os.kill, (self.process_id, self.how)).start()
-        if self.then is not None:
-            self.action = self.then
-        return self.then is not None
-
-
-def stopped_run(forks: Forks, sandbox: Sandbox, source: str, stop: Stop) -> int:
-    """Start a run that `stop` stops, if it comes to that request; returns its exit code."""
-    sandbox.faults.insert(0, stop)  # type: ignore[arg-type]
-    stop.process_id = forks.start(source)
-    code = forks.wait(stop.process_id)
-    sandbox.faults.remove(stop)  # type: ignore[arg-type]
-    return code
+    def counts(self, method: str, path: str) -> bool:
+        return method != "GET" and path.startswith("/cases/")
 
 
 def killed_at(forks: Forks, source: str, place: str, when: str, call: int) -> None:
     """A run that is killed just before or just after a call of its own."""
-    assert forks.wait(forks.start(source, (place, when, call))) == -signal.SIGKILL
+    assert forks.wait(forks.start((place, when, call), source=source)) == -signal.SIGKILL
 
 
 def finished_run(source: str, **parameters: Any) -> RunSummary:
@@ -276,12 +99,6 @@ def nothing_is_twice(sandbox: Sandbox) -> bool:
     made = Counter(each["location"] for each in sandbox.appointments.values())
     sent = Counter((message.appointment_id, message.kind) for message in sandbox.messages)
     return max(made.values(), default=0) <= 1 and max(sent.values(), default=0) <= 1
-
-
-def quiet(sandbox: Sandbox) -> None:
-    """Wait until the server has done with all that it was sent."""
-    while sandbox.pending_late:
-        time.sleep(0.02)
 
 
 def resolution(sandbox: Sandbox, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -434,8 +251,8 @@ def test_runs_killed_at_random_amid_faults_make_nothing_twice_and_say_what_is_un
     kills = 0
     for _ in range(5):
         then = chance.choice([None, Drop(), Applied(Drop()), Late(0.3, Drop())])
-        stop = Stop(signal.SIGKILL, chance.randrange(1, 8), then=then)
-        kills += stopped_run(forks, sandbox, source, stop) == -signal.SIGKILL
+        stop = StopAt(signal.SIGKILL, chance.randrange(1, 8), then=then)
+        kills += run_with(forks, sandbox, stop, source=source) == -signal.SIGKILL
         assert nothing_is_twice(sandbox)
     assert kills >= 2
     for _ in range(2):
@@ -465,8 +282,8 @@ def test_an_appointment_that_comes_after_the_run_was_killed_is_made_once(
     sandbox = start_sandbox(cases=30)
     monkeypatch.setenv("WILLSUITE_MAX_CONCURRENCY", "1")
     source = write_csv("rows.csv", [row_of(f"new {n}", n, **SMS) for n in range(4)])
-    stop = Stop(signal.SIGKILL, 2, then=Late(0.6, Drop()))
-    assert stopped_run(forks, sandbox, source, stop) == -signal.SIGKILL
+    stop = StopAt(signal.SIGKILL, 2, then=Late(0.6, Drop()))
+    assert stopped_run(forks, sandbox, stop, source=source) == -signal.SIGKILL
     said = outcomes_of(finished_run(source))
     assert [row["outcome"] for row in said.values()] == ["unchanged", "unknown", *["created"] * 2]
     quiet(sandbox)
@@ -486,11 +303,11 @@ UNDER_WAY = {("created", None): 4, ("unknown", "interrupted"): 8, ("not_attempte
 @pytest.mark.parametrize(
     ("stop", "fault", "expected", "later"),
     [
-        (Stop(TERM, 12, seconds=0.2), HELD, UNDER_WAY,
+        (StopAt(TERM, 12, seconds=0.2), HELD, UNDER_WAY,
          {("unchanged", None): 4, ("unknown", "creation_unsure"): 8, ("created", None): 8}),
-        (Stop(signal.SIGUSR1, 12, seconds=0.2), HELD, UNDER_WAY,
+        (StopAt(signal.SIGUSR1, 12, seconds=0.2), HELD, UNDER_WAY,
          {("unchanged", None): 4, ("unknown", "creation_unsure"): 8, ("created", None): 8}),
-        (Stop(TERM, 3, seconds=0.6), LOST,
+        (StopAt(TERM, 3, said="may or may not be made; waiting"), LOST,
          {("updated", None): 2, ("unknown", "change_unsure"): 1},
          {("updated", None): 1, ("unchanged", None): 2}),
     ],
@@ -500,7 +317,7 @@ def test_a_run_that_is_stopped_writes_down_what_it_knows_of_every_row(
     forks: Forks,
     start_sandbox: StartSandbox,
     monkeypatch: pytest.MonkeyPatch,
-    stop: Stop,
+    stop: StopAt,
     fault: dict[str, Any],
     expected: dict[tuple[str, str | None], int],
     later: dict[tuple[str, str | None], int],
@@ -515,11 +332,8 @@ def test_a_run_that_is_stopped_writes_down_what_it_knows_of_every_row(
     source = write_csv("rows.csv", [row_of(f"new {n}", n, **cells) for n in range(count)])
     before = set(Path("runs").glob("sync-*"))
     sandbox.faults = [Fault(**fault)]
-    began = time.monotonic()
-    assert stopped_run(forks, sandbox, source, stop) != 0
-    assert stop.at <= 0
-    assert time.monotonic() - began < 30
-    assert "Stopped; the outcomes so far are in" in Path("sync.log").read_text()
+    assert stopped_run(forks, sandbox, stop, source=source) != 0
+    assert "Stopped; the outcomes so far are in" in LOG.read_text()
     [folder] = set(Path("runs").glob("sync-*")) - before
     rows = pq.read_table(folder / "outcomes.parquet").to_pylist()
     assert [row["row"] for row in rows] == list(range(2, count + 2))

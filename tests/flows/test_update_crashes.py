@@ -2,95 +2,28 @@
 
 import asyncio
 import csv
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from prefect.settings import PREFECT_API_URL
+from stopped_runs import FAULTS, LOG, Forks, Stop, forks_of, quiet, stopped_run
 
 from flows.update_cases import update_cases
 from flows.writing import IncompleteRunError, RunSummary
-from sandbox.faults import (
-    Action,
-    Applied,
-    Drip,
-    Drop,
-    Fault,
-    Html,
-    Late,
-    Partial,
-    RandomFaults,
-    Status,
-    Truncate,
-)
+from sandbox.faults import Applied, Drip, Drop, Fault, Late, RandomFaults
 from sandbox.people import case_of
 from sandbox.server import Sandbox
 
-ROOT = Path(__file__).resolve().parents[2]
 StartSandbox = Callable[..., Sandbox]
 
-# Starting Python and Prefect takes longer than a run, so one process does it and then forks each
-# run. A line of JSON starts one, a number waits for the process with that id.
-FORKS = """
-import asyncio, json, os, signal, sys
-from flows.update_cases import update_cases
-
-for line in sys.stdin:
-    order = json.loads(line)
-    if isinstance(order, int):
-        print(os.waitstatus_to_exitcode(os.waitpid(order, 0)[1]), flush=True)
-    elif child := os.fork():
-        print(child, flush=True)
-    else:
-        break
-else:
-    sys.exit()
-os.environ.update(order["environment"])
-os.chdir(order["folder"])
-log = os.open("update.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-os.dup2(log, 1)
-os.dup2(log, 2)
-
-
-async def run():
-    # SIGUSR1 stands for a SIGTERM in the middle of a callback, where asyncio loses what is raised
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, os.kill, os.getpid(), signal.SIGTERM)
-    await update_cases(source="changes.csv", output="runs")
-
-
-asyncio.run(run())
-"""
-
 SEED = int(os.environ.get("UPDATE_CRASH_SEED", "1"))
-FAULTS: tuple[Action, ...] = (
-    Status(500),
-    Status(503, body="<h1>503 Service Unavailable</h1>"),
-    Drop(),
-    Html(),
-    Applied(Status(500)),
-    Applied(Status(502, body="<h1>502 Bad Gateway</h1>")),
-    Applied(Drop()),
-    Applied(Html()),
-    Truncate(),
-    Truncate(announced=False),
-    Late(0.2),
-    Late(0.2, Drop()),
-    Partial(),
-)
-"""One of every kind, none later than the time that the tests settle."""
 CASES = "/cases/*"
 PEOPLE = ("Amara Okafor", "Wei Ng")
 """Who is added to each case."""
@@ -104,101 +37,20 @@ def quick(
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
 
 
-class Forks:
-    """Runs with `changes.csv` in the current folder, each in a process of its own."""
-
-    def __init__(self) -> None:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PREFECT_API_URL": PREFECT_API_URL.value(),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", FORKS],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self) -> int:
-        """Start one; returns its process id."""
-        ours = ("WILLSUITE_", "XDG_STATE_HOME")
-        environment = {name: text for name, text in os.environ.items() if name.startswith(ours)}
-        return self._ask({"environment": environment, "folder": str(Path.cwd())})
-
-    def wait(self, process_id: int) -> int:
-        """Its exit code, negative for the signal that ended it."""
-        return self._ask(process_id)
-
-    def close(self) -> None:
-        self._process.communicate()
-
-    def _ask(self, order: object) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def forks(prefect_server: None) -> Iterator[Forks]:
-    forks = Forks()
-    yield forks
-    forks.close()
+forks = forks_of(update_cases, source="changes.csv", output="runs")
 
 
 @dataclass
-class Stop:
-    """A signal to a run when the sandbox gets its n-th request of a kind."""
+class StopAt(Stop):
+    """The requests of a kind."""
 
-    how: signal.Signals
-    at: int
     method: str = "PATCH"
     after: int = 0
-    """Requests count once so many changes have arrived."""
-    then: Action | None = None
-    """What becomes of that request; None leaves it to the other faults."""
-    seconds: float = 0.0
-    """How long after the request."""
-    said: str = ""
-    """What the run has to have said in its log before."""
-    process_id: int = 0
-    action: Action = field(init=False, repr=False)
+    """They count once so many changes have arrived."""
 
-    def matches(self, method: str, _path: str, _page: str | None) -> bool:
+    def counts(self, method: str, _path: str) -> bool:
         self.after -= method == "PATCH"
-        if self.after > 0 or self.method not in ("*", method):
-            return False
-        self.at -= 1
-        if self.at != 0:
-            return False
-        if self.how is signal.SIGKILL:
-            time.sleep(self.seconds)
-            os.kill(self.process_id, self.how)
-            time.sleep(0.05)  # dead before there can be an answer
-        else:
-            threading.Thread(target=self._signal).start()
-        if self.then is not None:
-            self.action = self.then
-        return self.then is not None
-
-    def _signal(self) -> None:
-        time.sleep(self.seconds)
-        while self.said not in Path("update.log").read_text():
-            time.sleep(0.02)
-        os.kill(self.process_id, self.how)
-
-
-def stopped_run(forks: Forks, sandbox: Sandbox, stop: Stop) -> int:
-    """Start a run that `stop` stops; returns its exit code."""
-    sandbox.faults.insert(0, stop)  # type: ignore[arg-type]
-    stop.process_id = forks.start()
-    code = forks.wait(stop.process_id)
-    assert stop.at <= 0, "it came to that request"
-    sandbox.faults.remove(stop)  # type: ignore[arg-type]
-    return code
+        return self.after <= 0 and self.method in ("*", method)
 
 
 def finish() -> RunSummary:
@@ -247,12 +99,6 @@ def changes(sandbox: Sandbox) -> int:
     return sum(seen.method == "PATCH" for seen in sandbox.requests)
 
 
-def quiet(sandbox: Sandbox) -> None:
-    """Wait until the server has done with all that it was sent."""
-    while sandbox.pending_late:
-        time.sleep(0.02)
-
-
 def test_runs_killed_again_and_again_amid_faults_add_each_customer_once(
     forks: Forks, start_sandbox: StartSandbox
 ) -> None:
@@ -263,10 +109,10 @@ def test_runs_killed_again_and_again_amid_faults_add_each_customer_once(
     rng = random.Random(SEED)
     # the request that kills: applied, not applied, applied when the process is long gone, any
     for stop in (
-        Stop(signal.SIGKILL, 5, then=Applied(Drop())),
-        Stop(signal.SIGKILL, 7, then=Drop()),
-        Stop(signal.SIGKILL, 6, then=Late(0.3, Drop())),
-        Stop(signal.SIGKILL, rng.randrange(10, 60), "*", seconds=rng.uniform(0, 0.02)),
+        StopAt(signal.SIGKILL, 5, then=Applied(Drop())),
+        StopAt(signal.SIGKILL, 7, then=Drop()),
+        StopAt(signal.SIGKILL, 6, then=Late(0.3, Drop())),
+        StopAt(signal.SIGKILL, rng.randrange(10, 60), "*", seconds=rng.uniform(0, 0.02)),
     ):
         assert stopped_run(forks, sandbox, stop) == -signal.SIGKILL
     assert not list(Path("runs").glob("*/outcomes.parquet"))
@@ -297,7 +143,7 @@ def test_a_customer_who_comes_after_the_run_was_killed_is_waited_for_by_the_next
     prepare(sandbox, 1)
     assert finish()["outcomes"] == {"updated": 1}  # which the victim takes for settled
     prepare(sandbox, 4)
-    stop = Stop(signal.SIGKILL, 3, then=Late(1.2, Drop()))
+    stop = StopAt(signal.SIGKILL, 3, then=Late(1.2, Drop()))
     assert stopped_run(forks, sandbox, stop) == -signal.SIGKILL
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "1.3")
     assert finish()["outcomes"] == {"updated": 3, "unchanged": 1}
@@ -309,12 +155,12 @@ TERM = signal.SIGTERM
 LOST = "Some changes may or may not have been carried out; waiting"
 UNSETTLED = "It isn't known that the last run here ended cleanly; waiting"
 UNTOUCHED = {("not_attempted", "stopped"): ROWS}
-MOMENTS: list[tuple[str, Stop, dict[str, Any] | None, dict[tuple[str, str | None], int]]] = [
-    ("looking at the cases", Stop(TERM, 3, "GET"), None, UNTOUCHED),
-    ("waiting for the last run", Stop(TERM, 3, "GET", said=UNSETTLED), None, UNTOUCHED),
+MOMENTS: list[tuple[str, StopAt, dict[str, Any] | None, dict[tuple[str, str | None], int]]] = [
+    ("looking at the cases", StopAt(TERM, 3, "GET"), None, UNTOUCHED),
+    ("waiting for the last run", StopAt(TERM, 3, "GET", said=UNSETTLED), None, UNTOUCHED),
     (
         "under way",
-        Stop(signal.SIGUSR1, 20, seconds=0.2),
+        StopAt(signal.SIGUSR1, 20, seconds=0.2),
         {"action": Drip(100.0), "skip": 12, "times": None},
         {
             ("unknown", "unread"): 12,
@@ -324,11 +170,11 @@ MOMENTS: list[tuple[str, Stop, dict[str, Any] | None, dict[tuple[str, str | None
     ),
     (
         "waiting for lost answers",
-        Stop(TERM, ROWS, said=LOST),
+        StopAt(TERM, ROWS, said=LOST),
         {"action": Applied(Drop()), "skip": 20},
         {("unknown", "unread"): ROWS},
     ),
-    ("reading back", Stop(TERM, 3, "GET", after=ROWS), None, {("unknown", "unread"): ROWS}),
+    ("reading back", StopAt(TERM, 3, "GET", after=ROWS), None, {("unknown", "unread"): ROWS}),
 ]
 
 
@@ -340,7 +186,7 @@ def test_a_run_that_is_stopped_writes_down_what_it_knows_of_every_row(
     start_sandbox: StartSandbox,
     monkeypatch: pytest.MonkeyPatch,
     when: str,
-    stop: Stop,
+    stop: StopAt,
     fault: dict[str, Any] | None,
     expected: dict[tuple[str, str | None], int],
 ) -> None:
@@ -355,7 +201,7 @@ def test_a_run_that_is_stopped_writes_down_what_it_knows_of_every_row(
     sandbox.faults = [Fault(method="PATCH", path=CASES, **fault)] if fault else []
     before = set(Path("runs").glob("update-*"))
     assert stopped_run(forks, sandbox, stop) != 0
-    assert "Stopped; the outcomes so far are in" in Path("update.log").read_text()
+    assert "Stopped; the outcomes so far are in" in LOG.read_text()
     [folder] = set(Path("runs").glob("update-*")) - before
     rows = pq.read_table(folder / "outcomes.parquet").to_pylist()
     assert [row["row"] for row in rows] == list(range(2, 2 + ROWS))
