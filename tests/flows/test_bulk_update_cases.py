@@ -1,7 +1,6 @@
 """The bulk update through the real engine, against a server on a socket."""
 
 import asyncio
-import csv
 import json
 import math
 import re
@@ -10,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -18,16 +16,14 @@ from typing import Any
 from unittest.mock import AsyncMock
 from uuid import uuid4
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
+from ended_runs import EndedRun, Row, write_csv
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
-from prefect.client.schemas.objects import State
 from python_calamine import CalamineWorkbook
 
-from flows.bulk_update_cases import BulkUpdateSummary, bulk_update_cases
+from flows.bulk_update_cases import bulk_update_cases
 from flows.export_cases import export_cases
 from flows.writing import IncompleteRunError
 from sandbox import writes
@@ -55,7 +51,6 @@ from tasks.progress import Progress
 pytestmark = pytest.mark.usefixtures("prefect_server", "quick")
 
 StartSandbox = Callable[..., Sandbox]
-Row = dict[str, str]
 BULK = "/cases-bulk-update"
 SOURCE, SIGNED, PLAN, STORAGE = (field["id"] for field in CRM_FIELDS)
 UPDATED = ("updated", None, 1)
@@ -76,58 +71,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     )
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one run of the flow left."""
-
-    state: State[Any]
-    result: Any
-
-    @property
-    def summary(self) -> BulkUpdateSummary:
-        is_error = isinstance(self.result, IncompleteRunError)
-        return self.result.summary if is_error else self.result
-
-    @property
-    def table(self) -> pa.Table:
-        return pq.read_table(self.summary["outcomes_file"])
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return self.table.to_pylist()
-
-    @property
-    def by_row(self) -> dict[int, dict[str, Any]]:
-        return {row["row"]: row for row in self.rows}
-
-    @property
-    def ends(self) -> list[tuple[str, str | None, int]]:
-        """Outcome, code and attempts of each row."""
-        return [(row["outcome"], row["code"], row["attempts"]) for row in self.rows]
-
-
-def run_update(source: Path | str, output: str = "runs", **parameters: Any) -> Run:
-    async def run() -> Run:
-        state: State[Any] = await bulk_update_cases(
-            source=str(source), output=output, return_state=True, **parameters
-        )
-        return Run(state, await state.aresult(raise_on_failure=False))
-
-    run_ = asyncio.run(run())
-    if isinstance(run_.result, IncompleteRunError | dict):
-        counted = Counter(row["outcome"] for row in run_.rows)
-        assert run_.summary["outcomes"] == counted
-        assert counted.total() == run_.summary["rows"]
-    return run_
-
-
-def write_csv(path: str, rows: Sequence[Row], *, encoding: str = "utf-8") -> Path:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with Path(path).open("w", newline="", encoding=encoding) as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-    return Path(path)
+def run_update(source: Path | str, output: str = "runs", **parameters: Any) -> EndedRun:
+    return EndedRun.of(bulk_update_cases, source, output, **parameters)
 
 
 def write_changes(ids: Iterable[str], path: str = "changes.csv", notes: str = "New") -> Path:
@@ -291,7 +236,7 @@ def test_each_row_has_an_outcome_and_the_counts_and_jobs_are_in_the_summary_and_
     assert len(batches(sandbox)) == 2
 
 
-def artifacts_of(run: Run) -> list[tuple[str, Any]]:
+def artifacts_of(run: EndedRun) -> list[tuple[str, Any]]:
     async def read() -> list[tuple[str, Any]]:
         flow_run = {"any_": [run.state.state_details.flow_run_id]}
         async with get_client() as client:
@@ -1317,7 +1262,7 @@ def test_of_two_runs_at_once_one_is_refused_and_nothing_is_in_two_jobs(
     sandbox = start_sandbox(cases=30, job_seconds=0.1)
     ids = sandbox.store.ids[:6]
     source = write_changes(ids)
-    second: list[Run] = []
+    second: list[EndedRun] = []
 
     def update_too(_store: Store) -> None:
         with ThreadPoolExecutor() as pool:

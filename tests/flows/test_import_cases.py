@@ -1,8 +1,6 @@
 """The import through the real engine, against a server on a socket."""
 
 import asyncio
-import csv
-import io
 import itertools
 import json
 import stat
@@ -10,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
+from ended_runs import EndedRun, Row, write_csv
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.filters import ArtifactFilter
-from prefect.client.schemas.objects import State
 from prefect.concurrency.asyncio import concurrency
 from python_calamine import CalamineWorkbook
 
 from flows.import_cases import import_cases
-from flows.writing import IncompleteRunError, RunSummary
+from flows.writing import IncompleteRunError
 from sandbox.faults import (
     Action,
     Applied,
@@ -52,7 +49,6 @@ from willsuite.errors import ConfigurationError
 pytestmark = pytest.mark.usefixtures("prefect_server", "quick")
 
 StartSandbox = Callable[..., Sandbox]
-Row = dict[str, str]
 
 
 @pytest.fixture
@@ -63,45 +59,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     monkeypatch.setattr("tasks.existing.probe_ref_filter.retry_delay_seconds", 0)
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one run of the flow left."""
-
-    state: State[Any]
-    result: Any
-
-    @property
-    def summary(self) -> RunSummary:
-        is_error = isinstance(self.result, IncompleteRunError)
-        return self.result.summary if is_error else self.result
-
-    @property
-    def table(self) -> pa.Table:
-        return pq.read_table(self.summary["outcomes_file"])
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return self.table.to_pylist()
-
-    @property
-    def by_ref(self) -> dict[str, dict[str, Any]]:
-        """The rows by their key, which the tests use once each."""
-        return {row["key"]: row for row in self.rows}
-
-    @property
-    def ends(self) -> dict[str, tuple[str, str | None, int]]:
-        """Outcome, code and attempts of each reference."""
-        return {row["key"]: (row["outcome"], row["code"], row["attempts"]) for row in self.rows}
-
-
-def run_import(source: Path | str, output: str = "runs", **parameters: Any) -> Run:
-    async def run() -> Run:
-        state: State[Any] = await import_cases(
-            source=str(source), output=output, return_state=True, **parameters
-        )
-        return Run(state, await state.aresult(raise_on_failure=False))
-
-    return asyncio.run(run())
+def run_import(source: Path | str, output: str = "runs", **parameters: Any) -> EndedRun:
+    return EndedRun.of(import_cases, source, output, **parameters)
 
 
 def row_of(number: int, **cells: str) -> Row:
@@ -117,18 +76,6 @@ def row_of(number: int, **cells: str) -> Row:
 
 def rows_of(*numbers: int) -> list[Row]:
     return [row_of(number) for number in numbers]
-
-
-def write_csv(
-    path: str, rows: Sequence[Row], *, delimiter: str = ",", encoding: str = "utf-8"
-) -> Path:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, delimiter=delimiter)
-    writer.writeheader()
-    writer.writerows(rows)
-    Path(path).write_bytes(text.getvalue().encode(encoding))
-    return Path(path)
 
 
 def case_for(row: Row, *, number: int = 0, **fields: Any) -> dict[str, Any]:
@@ -280,7 +227,7 @@ def test_every_field_of_a_good_file_is_in_the_account_as_it_was_in_the_file(
     source = write_csv("cases.csv", [RICH, {"Ref": "IMP-2"}])
     run = run_import(source)
     assert sorted(sent(sandbox), key=lambda body: -len(body)) == [RICH_BODY, {"ref": "IMP-2"}]
-    case_id = run.by_ref["IMP-é1"]["case_id"]
+    case_id = run.by_key["IMP-é1"]["case_id"]
     case = sandbox.store.case(case_id)
     assert case is not None
     assert (case["ref"], case["notes"], case["meta"]) == (
@@ -302,7 +249,7 @@ def test_every_field_of_a_good_file_is_in_the_account_as_it_was_in_the_file(
         for entry in sandbox.store.address_books[case_id]
     ]
     assert entries == RICH_BODY["address_book"]
-    bare = sandbox.store.case(run.by_ref["IMP-2"]["case_id"])
+    bare = sandbox.store.case(run.by_key["IMP-2"]["case_id"])
     assert bare is not None
     assert (bare["notes"], bare["customers"]) == (None, [])
 
@@ -498,8 +445,8 @@ def test_whatever_happens_to_a_request_its_case_is_there_once_or_the_row_says_th
     run = run_import(source)
     expected = {row["ref"]: ("created", None, 1) for row in rows}
     expected |= {row["ref"]: end for row, (_, end) in zip(rows[::2], SURVIVED, strict=True)}
-    assert run.ends == expected
-    for ref, row in run.by_ref.items():
+    assert run.ends_by_key == expected
+    for ref, row in run.by_key.items():
         there = ids_of(sandbox.store, ref)
         assert there == ([] if row["outcome"] == "failed" else [row["case_id"]]), ref
     assert run.state.is_failed()
@@ -519,8 +466,8 @@ def test_a_row_that_always_fails_is_sent_three_times_and_the_others_go_on(
     ByRef(sandbox, {"IMP-003": [Status(500)] * 9})
     run = run_import(write_csv("cases.csv", rows_of(2, 3, 4, 5)))
     assert run.summary["outcomes"] == {"created": 3, "failed": 1}
-    assert run.ends["IMP-003"] == ("failed", "not_created", 3)
-    assert "failed 3 time(s)" in run.by_ref["IMP-003"]["message"]
+    assert run.ends_by_key["IMP-003"] == ("failed", "not_created", 3)
+    assert "failed 3 time(s)" in run.by_key["IMP-003"]["message"]
     assert [body["ref"] for body in sent(sandbox)].count("IMP-003") == 3
 
 
@@ -532,7 +479,7 @@ def test_a_rate_limit_is_waited_for_and_is_no_failure(
     limited = Status(429, {"Retry-After": "1"})
     sandbox.faults = [Fault(limited, path="/cases/create", skip=3, times=3)]
     run = run_import(write_csv("cases.csv", rows_of(*range(2, 12))))
-    assert set(run.ends.values()) == {("created", None, 1)}
+    assert set(run.ends_by_key.values()) == {("created", None, 1)}
     assert len(sent(sandbox)) == 10 + 3
 
 
@@ -579,7 +526,7 @@ def test_refusals_and_conflicts_are_told_apart_row_by_row(
         },
     )
     run = run_import(write_csv("cases.csv", list(rows.values())))
-    assert run.ends == {
+    assert run.ends_by_key == {
         "IMP-002": ("created", None, 1),
         "IMP-003": ("rejected", "status_400", 1),
         "IMP-004": ("rejected", f"status_{status}", 1),
@@ -599,7 +546,7 @@ def test_refusals_and_conflicts_are_told_apart_row_by_row(
     }
     for number in (5, 6, 7, 10, 11, 13, 15):
         ids = ids_of(sandbox.store, f"IMP-{number:03d}")
-        row = run.by_ref[f"IMP-{number:03d}"]
+        row = run.by_key[f"IMP-{number:03d}"]
         assert row["case_id"] in ids or row["code"] == "ref_twice"
         if row["outcome"] in ("conflict", "partial"):
             assert all(case_id in row["message"] for case_id in ids), number
@@ -613,8 +560,8 @@ def test_refusals_and_conflicts_are_told_apart_row_by_row(
     words = "The adviser_email does not belong to a user of this account."
     silent = f"WillSuite refused the row without a reason (status_{status})."
     assert because == {"3": words, "4": "Canary words.", "14": "Canary words.", "16": silent}
-    assert run.by_ref["IMP-003"]["message"] == words
-    assert run.by_ref["IMP-004"]["message"] == "Canary words."
+    assert run.by_key["IMP-003"]["message"] == words
+    assert run.by_key["IMP-004"]["message"] == "Canary words."
     log = "\n".join(run_log)
     assert "Canary words" not in log
     assert "does not belong" not in log
@@ -626,10 +573,10 @@ def test_a_case_that_somebody_else_made_at_the_same_moment_is_named_as_a_duplica
     sandbox = start_sandbox(cases=30, unique_refs=False)
     ByRef(sandbox, {"IMP-003": [Change(lambda store: store.put(case_for(row_of(3), number=3)))]})
     run = run_import(write_csv("cases.csv", rows_of(2, 3, 4)))
-    assert run.ends["IMP-003"] == ("conflict", "duplicate_case", 1)
+    assert run.ends_by_key["IMP-003"] == ("conflict", "duplicate_case", 1)
     ids = ids_of(sandbox.store, "IMP-003")
     assert len(ids) == 2
-    assert all(case_id in run.by_ref["IMP-003"]["message"] for case_id in ids)
+    assert all(case_id in run.by_key["IMP-003"]["message"] for case_id in ids)
     assert run.summary["outcomes"] == {"created": 2, "conflict": 1}
 
 
@@ -643,8 +590,8 @@ def test_a_case_that_is_gone_at_the_closing_check_is_not_called_created(
     sandbox.faults = [listings]
     run = run_import(write_csv("cases.csv", rows_of(2, 3)))
     assert listings.played == 1
-    assert run.ends["IMP-003"] == ("failed", "gone", 1)
-    assert run.ends["IMP-002"] == ("created", None, 1)
+    assert run.ends_by_key["IMP-003"] == ("failed", "gone", 1)
+    assert run.ends_by_key["IMP-002"] == ("created", None, 1)
     assert run.state.is_failed()
 
 
@@ -658,10 +605,10 @@ def test_a_server_that_drops_surnames_gets_one_case_and_no_more(
     # a row without people proves nothing about surnames, so it isn't the first to be sent
     run = run_import(write_csv("cases.csv", [{"ref": "IMP-001"}, *rows_of(*range(2, 30))]))
     assert [body["ref"] for body in sent(sandbox)] == ["IMP-002"]
-    first = run.by_ref["IMP-002"]
-    assert run.ends["IMP-002"] == ("partial", "surname_dropped", 1)
+    first = run.by_key["IMP-002"]
+    assert run.ends_by_key["IMP-002"] == ("partial", "surname_dropped", 1)
     assert ids_of(sandbox.store, "IMP-002") == [first["case_id"]]
-    rest = {run.ends[ref] for ref in run.ends if ref != "IMP-002"}
+    rest = {run.ends_by_key[ref] for ref in run.ends_by_key if ref != "IMP-002"}
     assert rest == {("not_attempted", "stopped", 0)}
     assert run.state.is_failed()
     assert "did not keep the surname of row 3" in str(run.state.message)
@@ -677,8 +624,8 @@ def test_a_server_that_gives_cases_its_own_references_gets_one_case_and_no_more(
     )
     run = run_import(write_csv("cases.csv", rows_of(*range(2, 20))))
     assert len(sent(sandbox)) == 1
-    assert run.ends.pop("IMP-002") == ("partial", "ref_not_kept", 1)
-    assert set(run.ends.values()) >= {("not_attempted", "stopped", 0)}
+    assert run.ends_by_key.pop("IMP-002") == ("partial", "ref_not_kept", 1)
+    assert set(run.ends_by_key.values()) >= {("not_attempted", "stopped", 0)}
     assert run.summary["outcomes"] == {"partial": 1, "not_attempted": 17}
     assert run.state.is_failed()
     assert "did not keep the reference of row 2" in str(run.state.message)
@@ -720,7 +667,7 @@ def test_first_cases_without_their_people_are_partial_and_too_many_of_them_stop_
         assert len(sent(sandbox)) == 3
     else:
         assert run.summary["outcomes"] == {"created": 8, "partial": 2}
-        assert run.ends["IMP-002"] == ("partial", "lacking", 1)
+        assert run.ends_by_key["IMP-002"] == ("partial", "lacking", 1)
 
 
 @pytest.mark.parametrize("applied", [False, True])
@@ -771,7 +718,7 @@ def test_a_right_that_is_lost_under_way_stops_the_run(
     assert sentence in str(run.state.message)
     made = run.summary["outcomes"]["created"]
     assert made == len(sandbox.store) - 30 > 0
-    assert set(run.ends.values()) - {("created", None, 1)} == {
+    assert set(run.ends_by_key.values()) - {("created", None, 1)} == {
         ("not_attempted", "stopped", 0),
         *refused,
     }
@@ -910,7 +857,7 @@ def test_a_list_that_lags_behind_is_waited_for(
     twin = Change(lambda store: store.put(case_for(row_of(3), number=3)))
     ByRef(sandbox, {"IMP-003": [twin]})
     run = run_import(write_csv("cases.csv", rows_of(2, 3, 4)))
-    assert run.ends == {
+    assert run.ends_by_key == {
         "IMP-002": ("created", None, 1),
         "IMP-003": ("conflict", "duplicate_case", 1),
         "IMP-004": ("created", None, 1),
@@ -1090,7 +1037,7 @@ def test_of_two_imports_at_once_one_is_refused_and_no_case_is_there_twice(
 ) -> None:
     sandbox = start_sandbox(cases=30, unique_refs=False)
     source = write_csv("cases.csv", rows_of(*range(2, 22)))
-    second: list[Run] = []
+    second: list[EndedRun] = []
 
     def import_too(_store: Store) -> None:
         with ThreadPoolExecutor() as pool:
@@ -1171,7 +1118,7 @@ def test_only_a_run_after_one_that_ended_cleanly_begins_without_waiting(
     run = run_import(write_csv("cases.csv", rows_of(4)))
     assert wait not in "\n".join(run_log)
     assert run.summary["outcomes"] == {"unknown": 1}
-    assert run.ends["IMP-004"] == ("unknown", "answer_lost", 1)
+    assert run.ends_by_key["IMP-004"] == ("unknown", "answer_lost", 1)
     sandbox.faults = []
     assert not waited(2)  # there is nothing to be sent
     assert waited(5)

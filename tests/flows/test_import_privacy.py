@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import json
-import logging
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import LogFilter
-from prefect.settings import PREFECT_HOME, PREFECT_SERVER_DATABASE_CONNECTION_URL
+from ended_runs import EndedRun, summary_of
 
 from flows.import_cases import import_cases
 from sandbox.faults import Applied, Change, Drop, Fault, Html, Status, Truncate
@@ -23,6 +20,7 @@ from schemas.outcomes import Outcome
 from willsuite.errors import AuthenticationError
 
 StartSandbox = Callable[..., Sandbox]
+Leaks = Callable[[Sequence[str]], list[str]]
 
 STORAGE_FIELD = f"meta:{CRM_FIELDS[3]['field_label']}"
 HEADER = [
@@ -59,18 +57,6 @@ CANARIES = [
 ]  # fmt: skip
 
 
-def database_bytes() -> bytes:
-    """The Prefect server's SQLite files, write-ahead log included."""
-    path = Path(str(PREFECT_SERVER_DATABASE_CONNECTION_URL.value()).split("///")[1])
-    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
-
-
-async def recorded_logs() -> str:
-    async with get_client() as client:
-        logs = await client.read_logs(LogFilter())
-    return "\n".join(log.message for log in logs)
-
-
 def write_rows(path: str, rows: Sequence[Sequence[str]], header: Sequence[str] = HEADER) -> str:
     with Path(path).open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
@@ -89,56 +75,28 @@ def bad_people() -> list[list[str]]:
 
 
 def run(source: str, **parameters: Any) -> Any:
-    async def end() -> Any:
-        state = await import_cases(source=source, output="runs", return_state=True, **parameters)
-        return await state.aresult(raise_on_failure=False)
-
-    return asyncio.run(end())
+    """What the flow gives back, or the error with which it ends."""
+    return EndedRun.of(import_cases, source, **parameters).result
 
 
 def outcomes_of(result: Any) -> dict[str, int]:
-    summary = result.summary if isinstance(result, Exception) else result
-    return dict(summary["outcomes"])
+    return dict(summary_of(result)["outcomes"])
 
 
 @pytest.fixture
-def looked_at(
-    prefect_server: None,
-    monkeypatch: pytest.MonkeyPatch,
-    no_account_from_outside: None,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    run_log: list[str],
-) -> Callable[[], tuple[str, bytes]]:
-    """Everything that a run shows or that Prefect keeps."""
+def leaks(leaked: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> Leaks:
+    """Which words a run has shown, or Prefect keeps."""
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
     monkeypatch.setattr("tasks.cases.get_cases_pages.retry_delay_seconds", 0)
     monkeypatch.setattr("tasks.existing.probe_ref_filter.retry_delay_seconds", 0)
     monkeypatch.setattr("sandbox.server.USERS", ("vexquib.user@example.org",))
-    for logger in ("", "prefect", "prefect.flow_runs", "prefect.task_runs"):
-        caplog.set_level(logging.DEBUG, logger=logger)
-
-    def look() -> tuple[str, bytes]:
-        out, err = capfd.readouterr()
-        shown = "\n".join([caplog.text, *run_log, out, err, asyncio.run(recorded_logs())])
-        home = [path.read_bytes() for path in PREFECT_HOME.value().rglob("*") if path.is_file()]
-        assert "Finished in state" in shown  # it is the right log, and the right database
-        kept = database_bytes() + b"".join(home)
-        assert b"import-cases-result" in kept
-        return shown, kept
-
-    return look
-
-
-def found(words: Sequence[str], looked_at: tuple[str, bytes]) -> list[str]:
-    shown, kept = looked_at
-    return [word for word in words if word in shown or word.encode() in kept]
+    return lambda words: leaked(words, "import-cases")
 
 
 def test_no_cell_of_any_row_and_no_word_of_the_server_is_shown_or_kept_by_prefect(
     start_sandbox: StartSandbox,
-    looked_at: Callable[[], tuple[str, bytes]],
+    leaks: Leaks,
 ) -> None:
     sandbox = start_sandbox(cases=30)
     assert outcomes_of(run(write_rows("good.csv", people(*range(5))))) == {"created": 5}
@@ -158,7 +116,7 @@ def test_no_cell_of_any_row_and_no_word_of_the_server_is_shown_or_kept_by_prefec
     sandbox.faults = [Fault(Status(500, body=WORDS), path="/cases/create", times=None)]
     assert "not_attempted" in outcomes_of(run(write_rows("ill.csv", people(*range(50, 80)))))
 
-    assert found([*CANARIES, "sandbox-secret", *sandbox.tokens], looked_at()) == []
+    assert leaks([*CANARIES, "sandbox-secret", *sandbox.tokens]) == []
     # it is all there for the person, in the folder of the run
     files = list(Path("runs").glob("*/*"))
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
@@ -169,7 +127,7 @@ def test_no_cell_of_any_row_and_no_word_of_the_server_is_shown_or_kept_by_prefec
 def test_neither_a_file_that_cannot_be_used_nor_a_fault_of_ours_shows_a_cell(
     start_sandbox: StartSandbox,
     monkeypatch: pytest.MonkeyPatch,
-    looked_at: Callable[[], tuple[str, bytes]],
+    leaks: Leaks,
 ) -> None:
     sandbox = start_sandbox(cases=30)
     run(write_rows("good.csv", people(1)))
@@ -203,13 +161,13 @@ def test_neither_a_file_that_cannot_be_used_nor_a_fault_of_ours_shows_a_cell(
         with monkeypatch.context() as patch:
             patch.setattr(place, broken)
             assert isinstance(run(write_rows("broken.csv", people(len(place)))), KeyError)
-    assert found([*CANARIES, "vexquib-secret-1", "sandbox-secret"], looked_at()) == []
+    assert leaks([*CANARIES, "vexquib-secret-1", "sandbox-secret"]) == []
     assert Outcome.UNKNOWN in str([pq.read_table(f) for f in Path("runs").glob("*/*.parquet")])
     assert sandbox.requests
 
 
 def test_an_import_that_is_cancelled_shows_no_cell(
-    start_sandbox: StartSandbox, looked_at: Callable[[], tuple[str, bytes]]
+    start_sandbox: StartSandbox, leaks: Leaks
 ) -> None:
     sandbox = start_sandbox(cases=30)
     source = write_rows("cases.csv", people(*range(1, 10)))
@@ -224,5 +182,5 @@ def test_an_import_that_is_cancelled_shows_no_cell(
 
     asyncio.run(cancelled())
     run(source)
-    assert found([*CANARIES, "sandbox-secret"], looked_at()) == []
+    assert leaks([*CANARIES, "sandbox-secret"]) == []
     assert len(sandbox.store) == 39

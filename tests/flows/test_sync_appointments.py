@@ -1,7 +1,6 @@
 """Appointments kept in step, through the real engine and against a server on a socket."""
 
 import asyncio
-import csv
 import json
 import shutil
 import sqlite3
@@ -9,7 +8,6 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
+from ended_runs import EndedRun, Row, write_csv
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
-from prefect.client.schemas.objects import State
 from prefect.variables import Variable
 from python_calamine import CalamineWorkbook
 
 from flows.sync_appointments import sync_appointments
-from flows.writing import IncompleteRunError, RunSummary
+from flows.writing import IncompleteRunError
 from sandbox.faults import (
     Action,
     Applied,
@@ -49,7 +47,6 @@ from willsuite.errors import ConfigurationError
 pytestmark = pytest.mark.usefixtures("prefect_server", "quick")
 
 StartSandbox = Callable[..., Sandbox]
-Row = dict[str, str]
 Ends = dict[str, tuple[str, str | None, int]]
 
 CASES = Sandbox(Options(cases=30)).store.ids
@@ -71,21 +68,8 @@ def sandbox(start_sandbox: StartSandbox) -> Sandbox:
     return start_sandbox(cases=30)
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(EndedRun):
     """What one run of the flow left."""
-
-    state: State[Any]
-    result: Any
-
-    @property
-    def summary(self) -> RunSummary:
-        is_error = isinstance(self.result, IncompleteRunError)
-        return self.result.summary if is_error else self.result
-
-    @property
-    def table(self) -> pa.Table:
-        return pq.read_table(self.summary["outcomes_file"])
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -93,17 +77,6 @@ class Run:
         found = self.summary["outcomes"]
         assert sum(found.values()) == self.summary["rows"] == self.table.num_rows
         return found
-
-    @property
-    def by_key(self) -> dict[str, dict[str, Any]]:
-        return {row["key"]: row for row in self.table.to_pylist()}
-
-    @property
-    def ends(self) -> Ends:
-        """Outcome, code and attempts of each key."""
-        return {
-            key: (row["outcome"], row["code"], row["attempts"]) for key, row in self.by_key.items()
-        }
 
     @property
     def only(self) -> dict[str, Any]:
@@ -122,22 +95,7 @@ def sync(*rows: Row, **parameters: Any) -> Run:
 
 
 def sync_file(source: Path | str, output: str = "runs", **parameters: Any) -> Run:
-    async def run() -> Run:
-        state: State[Any] = await sync_appointments(
-            source=str(source), output=output, return_state=True, **parameters
-        )
-        return Run(state, await state.aresult(raise_on_failure=False))
-
-    return asyncio.run(run())
-
-
-def write_csv(path: str, rows: Sequence[Row], *, delimiter: str = ",") -> Path:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with Path(path).open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, delimiter=delimiter)
-        writer.writeheader()
-        writer.writerows(rows)
-    return Path(path)
+    return Run.of(sync_appointments, source, output, **parameters)
 
 
 def row_of(number: int, **cells: str) -> Row:
@@ -493,7 +451,7 @@ def test_deleted_rows_are_deleted_once_and_can_be_made_again(sandbox: Sandbox) -
     asked(sandbox)
     # whatever else the row has, right or wrong, doesn't matter any more
     bad = row_of(1, action="Delete", start_time="long ago", case_id="", adviser_email="none")
-    assert sync(bad, deletion_of(9), row_of(2)).ends == {
+    assert sync(bad, deletion_of(9), row_of(2)).ends_by_key == {
         "B-001": ("deleted", None, 1),
         "B-009": ("unchanged", "never_made", 0),
         "B-002": ("unchanged", None, 0),
@@ -516,7 +474,10 @@ def test_what_somebody_else_deleted_is_deleted_or_a_conflict_until_it_is_to_be_m
         appointment["deleted_at"] = "2026-01-01T00:00:00.000000Z"
     changed = row_of(2, notes="New", **SMS)
     run = sync(deletion_of(1), changed)
-    assert run.ends == {"B-001": ("deleted", "was_gone", 1), "B-002": ("conflict", "gone", 1)}
+    assert run.ends_by_key == {
+        "B-001": ("deleted", "was_gone", 1),
+        "B-002": ("conflict", "gone", 1),
+    }
     assert "recreate=True" in run.by_key["B-002"]["message"]
     assert run.state.is_completed()
     assert sync(changed).end == ("conflict", "gone")
@@ -589,7 +550,7 @@ def test_an_appointment_id_that_nobody_knows_is_rejected_and_forgotten(
 ) -> None:
     wrong = row_of(8, appointment_id="nowhere-1")
     run = sync(wrong, deletion_of(7, appointment_id="nowhere-2", case_id=CASES[7]))
-    assert set(run.ends.values()) == {("rejected", "not_found", 1)}
+    assert set(run.ends_by_key.values()) == {("rejected", "not_found", 1)}
     assert run.state.is_completed()
     assert sync(wrong | {"appointment_id": outside}).end == ("updated", None)
 
@@ -620,7 +581,7 @@ def test_a_case_is_found_by_its_reference_and_looked_for_only_once(
         row_of(5, case_id=CASES[5], case_ref="Nowhere"),
     ]
     run = sync(*rows)
-    assert run.ends == {
+    assert run.ends_by_key == {
         "B-001": ("created", None, 1),
         "B-002": ("conflict", "case_ref_twice", 0),
         "B-003": ("rejected", "no_case", 0),
@@ -635,7 +596,7 @@ def test_a_case_is_found_by_its_reference_and_looked_for_only_once(
     # the same case, named in the other way, is no change; of a deletion it isn't asked for at all
     by_id = {name: cell for name, cell in row_of(1, notes="New").items() if name != "case_ref"}
     assert sync(by_id).end == ("unchanged", None)
-    assert sync(row_of(5, case_id="", case_ref=second["ref"])).ends["B-005"][0] == "rejected"
+    assert sync(row_of(5, case_id="", case_ref=second["ref"])).ends_by_key["B-005"][0] == "rejected"
     sandbox.requests.clear()
     assert sync(deletion_of(1, case_ref="Nowhere")).end == ("deleted", None)
     assert [seen.method for seen in sandbox.requests] == ["POST", "DELETE"]
@@ -662,7 +623,7 @@ def test_what_cannot_be_changed_is_a_conflict_or_made_anew_if_that_is_wanted(
     run = sync(*rows)
     keys = [row["key"] for row in rows[:4]]
     same = {"B-005": ("unchanged", None, 0)}
-    assert run.ends == dict.fromkeys(keys, ("conflict", "fixed", 0)) | same
+    assert run.ends_by_key == dict.fromkeys(keys, ("conflict", "fixed", 0)) | same
     whats = ["The adviser", "The Zoom meeting", "The case", "The adviser and the case"]
     for key, what in zip(keys, whats, strict=True):
         message = run.by_key[key]["message"]
@@ -670,7 +631,7 @@ def test_what_cannot_be_changed_is_a_conflict_or_made_anew_if_that_is_wanted(
     assert asked(sandbox) == []
 
     anew = sync(*rows, recreate=True)
-    assert anew.ends == dict.fromkeys(keys, ("created", None, 2)) | same
+    assert anew.ends_by_key == dict.fromkeys(keys, ("created", None, 2)) | same
     steps = [(method, key) for method, key, _ in asked(sandbox)]
     assert sorted(steps) == sorted((m, key) for m in ("DELETE", "POST") for key in keys)
     assert all(steps.index(("DELETE", key)) < steps.index(("POST", key)) for key in keys)
@@ -693,7 +654,7 @@ def test_an_appointment_that_was_deleted_and_not_made_anew_says_so(sandbox: Sand
     Aimed(sandbox, "POST", script)
     rows = rows_of(1, 2, 3, adviser_email=OTHER_ADVISER)
     run = sync(*rows, recreate=True)
-    assert run.ends == {
+    assert run.ends_by_key == {
         "B-001": ("unknown", "creation_unsure", 2),
         "B-002": ("rejected", "status_422", 2),
         "B-003": ("not_attempted", "stopped", 1),
@@ -725,7 +686,7 @@ def test_refused_rows_are_in_the_file_of_rejects_which_can_be_corrected_and_used
         row_of(6, end_time="2026-07-20 08:00"),
     ]
     run = sync(*rows)
-    assert run.ends == {
+    assert run.ends_by_key == {
         "B-001": ("created", None, 1),
         "B-002": ("rejected", "status_422", 1),
         "B-003": ("rejected", "status_400", 1),
@@ -765,7 +726,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_log: list[str]
 ) -> None:
     plan = sync(*rows_of(1, 2), dry_run=True)
-    assert plan.ends == dict.fromkeys(["B-001", "B-002"], ("planned", None, 0))
+    assert plan.ends_by_key == dict.fromkeys(["B-001", "B-002"], ("planned", None, 0))
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "state").exists()
     Aimed(sandbox, "POST", {"B-005": [Drop()]})
@@ -848,7 +809,7 @@ def test_an_appointment_whose_answer_is_lost_is_unknown_and_never_sent_again_by_
     )  # fmt: skip
     run = sync(*rows, *good)
     expected = {row["key"]: lost[1] for row, lost in zip(rows, LOST_CREATIONS, strict=True)}
-    assert run.ends == expected | {row["key"]: MADE for row in good}
+    assert run.ends_by_key == expected | {row["key"]: MADE for row in good}
     unknown = [row for row in rows if expected[row["key"]] == UNSURE]
     assert run.state.is_failed()
     assert f"{len(unknown)} unknown" in str(run.state.message)
@@ -862,9 +823,9 @@ def test_an_appointment_whose_answer_is_lost_is_unknown_and_never_sent_again_by_
     # whatever the file says: changed, deleted, or the same
     moved = [row | {"notes": "New"} for row in rows]
     removed = [{"key": row["key"], "action": "delete"} for row in unknown]
-    for again in (rows, removed, [row for row in moved if row["key"] in run.ends]):
+    for again in (rows, removed, [row for row in moved if row["key"] in expected]):
         later = sync(*[row for row in again if expected[row["key"]] == UNSURE], recreate=True)
-        assert set(later.ends.values()) == {("unknown", "creation_unsure", 0)}
+        assert set(later.ends_by_key.values()) == {("unknown", "creation_unsure", 0)}
         assert later.state.is_failed()
     assert asked(sandbox) == []
     present = Counter(each["location"] for each in sandbox.appointments.values())
@@ -882,7 +843,7 @@ def test_a_person_says_what_became_of_an_uncertain_creation(sandbox: Sandbox) ->
     asked(sandbox)
     resolve = {" b-001": made, "B-002": "Not  Created"}
     run = sync(*rows, resolve=resolve)
-    assert run.ends == {
+    assert run.ends_by_key == {
         "B-001": ("unchanged", None, 0),
         "B-002": ("created", None, 1),
         "B-003": ("unknown", "creation_unsure", 0),
@@ -905,12 +866,12 @@ def test_a_run_that_is_repeated_with_old_words_does_not_send_a_second_uncertain_
     assert sync(row_of(1)).end == ("unknown", "creation_unsure")
     old = {"B-001": "not created"}
     second = sync(row_of(1), resolve=old)
-    assert second.ends["B-001"] == ("unknown", "creation_unsure", 1)
+    assert second.ends_by_key["B-001"] == ("unknown", "creation_unsure", 1)
     assert 'resolve={"B-001": "not created 2"}' in second.only["message"]
     assert "left alone" not in "\n".join(run_log)
     asked(sandbox)
     repeated = sync(row_of(1), resolve=old)  # as a retry of the flow run has it
-    assert repeated.ends["B-001"] == ("unknown", "creation_unsure", 0)
+    assert repeated.ends_by_key["B-001"] == ("unknown", "creation_unsure", 0)
     assert "resolve names 1 key(s) that aren't uncertain" in "\n".join(run_log)
     assert asked(sandbox) == []
     third = sync(row_of(1), resolve={"B-001": there(sandbox)["B-001"]["id"]})
@@ -983,16 +944,16 @@ def test_a_change_whose_answer_is_lost_is_sent_again_when_the_server_has_surely_
     monkeypatch.setattr("tasks.syncing.Syncer.failures_in_a_row", len(rows))
     Aimed(sandbox, "PATCH", {k: lost[0] for k, lost in zip(keys, LOST_CHANGES, strict=True)})
     run = sync(*rows)
-    assert run.ends == {key: lost[1] for key, lost in zip(keys, LOST_CHANGES, strict=True)}
+    assert run.ends_by_key == {key: lost[1] for key, lost in zip(keys, LOST_CHANGES, strict=True)}
     for key, row in there(sandbox).items():
-        assert run.ends[key][0] != "updated" or row["notes"] == "New", key
+        assert run.ends_by_key[key][0] != "updated" or row["notes"] == "New", key
     assert "change(s) may or may not be made; waiting" in "\n".join(run_log)
     asked(sandbox)
     sandbox.faults = []
     again = sync(*rows)
-    unknown = {key for key in keys if run.ends[key][0] == "unknown"}
-    refused = {key for key in keys if run.ends[key][0] in ("rejected", "conflict")}
-    assert again.ends == dict.fromkeys(keys, ("unchanged", None, 0)) | dict.fromkeys(
+    unknown = {key for key in keys if run.ends_by_key[key][0] == "unknown"}
+    refused = {key for key in keys if run.ends_by_key[key][0] in ("rejected", "conflict")}
+    assert again.ends_by_key == dict.fromkeys(keys, ("unchanged", None, 0)) | dict.fromkeys(
         unknown | refused, ("updated", None, 1)
     )
     assert {key for _, key, _ in asked(sandbox)} == unknown | refused
@@ -1040,7 +1001,7 @@ def test_a_message_whose_answer_is_lost_is_asked_for_once_and_unknown_until_a_pe
     rows = rows_of(1, 2, 3, 4, notes="New", **SMS)
     run = sync(*rows)
     unsure = ("unknown", "message_unsure")
-    assert {key: end[:2] for key, end in run.ends.items()} == {
+    assert {key: end[:2] for key, end in run.ends_by_key.items()} == {
         **dict.fromkeys(["B-001", "B-002", "B-003"], unsure),
         "B-004": ("unknown", "change_unsure"),
     }
@@ -1051,7 +1012,7 @@ def test_a_message_whose_answer_is_lost_is_asked_for_once_and_unknown_until_a_pe
         assert bodies == [values | {"sms_confirmation": True}, *[values] * (times - 1)], key
     again = sync(*rows)
     for key, appointment in there(sandbox).items():
-        assert again.ends[key][:2] == unsure
+        assert again.ends_by_key[key][:2] == unsure
         assert appointment["notes"] == "New"
         message = again.by_key[key]["message"]
         assert "(sms_confirmation) went out" in message
@@ -1061,7 +1022,7 @@ def test_a_message_whose_answer_is_lost_is_asked_for_once_and_unknown_until_a_pe
     ids = {key: each["id"] for key, each in there(sandbox).items()}
     words = {"B-001": "not created", "B-002": ids["B-002"], "B-003": "message settled 2"}
     run = sync(*later, resolve=words)
-    assert {end[:2] for end in run.ends.values()} == {unsure}
+    assert {end[:2] for end in run.ends_by_key.values()} == {unsure}
     assert {each["notes"] for each in there(sandbox).values()} == {"Newer"}
     settled = dict.fromkeys(ids, "Message-settled")
     assert sync(*later, resolve=settled).outcomes == {"unchanged": 4}
@@ -1113,7 +1074,7 @@ def test_what_is_uncertain_is_said_whatever_else_becomes_of_its_row(
     ]
     run = sync(*others)
     assert run.state.is_failed()
-    ends = {key: end[0] for key, end in run.ends.items()}
+    ends = {key: end[0] for key, end in run.ends_by_key.items()}
     assert ends == {
         "B-001": "rejected", "B-002": "unknown", "B-003": "unknown", "B-006": "unknown",
         "B-004": "unchanged",
@@ -1177,14 +1138,14 @@ def test_a_deletion_whose_answer_is_lost_is_repeated_and_gone_is_deleted(
     monkeypatch.setattr("tasks.syncing.Syncer.failures_in_a_row", len(rows))
     Aimed(sandbox, "DELETE", {k: lost[0] for k, lost in zip(keys, LOST_DELETIONS, strict=True)})
     run = sync(*rows)
-    assert run.ends == {key: lost[1] for key, lost in zip(keys, LOST_DELETIONS, strict=True)}
+    assert run.ends_by_key == {key: lost[1] for key, lost in zip(keys, LOST_DELETIONS, strict=True)}
     assert set(there(sandbox)) == {
         key for key, lost in zip(keys, LOST_DELETIONS, strict=True) if lost[2]
     }
     sandbox.faults = []
     again = sync(*rows)
-    assert {key: end[:2] for key, end in again.ends.items()} == {
-        key: ("unchanged", None) if run.ends[key][0] == "deleted" else ("deleted", None)
+    assert {key: end[:2] for key, end in again.ends_by_key.items()} == {
+        key: ("unchanged", None) if run.ends_by_key[key][0] == "deleted" else ("deleted", None)
         for key in keys
     }
 
@@ -1276,7 +1237,7 @@ def test_a_right_that_is_lost_under_way_stops_the_run_and_leaves_nothing_uncerta
     assert run.state.is_failed()
     assert sentence in str(run.state.message)
     assert run.outcomes["created"] == len(there(sandbox)) == 8
-    assert set(run.ends.values()) - {MADE} == {("not_attempted", "stopped", 0), *refused}
+    assert set(run.ends_by_key.values()) - {MADE} == {("not_attempted", "stopped", 0), *refused}
     assert "Traceback" not in "\n".join(run_log)
     sandbox.faults = []
     assert sync(*rows).outcomes == {"created": 17, "unchanged": 8}
@@ -1295,7 +1256,7 @@ def test_a_server_that_cannot_be_reached_leaves_rows_failed_and_nothing_uncertai
     assert run.outcomes.get("unknown", 0) == 0
     assert set(run.outcomes) <= {"failed", "not_attempted"}
     assert run.outcomes["failed"] >= 1
-    assert {end[1] for end in run.ends.values() if end[0] == "failed"} == {"unreachable"}
+    assert {end[1] for end in run.ends_by_key.values() if end[0] == "failed"} == {"unreachable"}
     assert sync(*rows_of(1, 2, notes="New"), row_of(3)).outcomes == {"created": 1, "updated": 2}
 
 
@@ -1410,7 +1371,7 @@ def test_accounts_that_share_a_folder_have_a_journal_each_once_that_is_wanted(
     assert sync(row_of(1), new_journal=True).end == ("created", None)
     assert sync(row_of(1)).end == ("unchanged", None)
     monkeypatch.setenv("WILLSUITE_BASE_URL", here)
-    assert sync(row_of(1), row_of(2)).ends["B-001"] == ("unchanged", None, 0)
+    assert sync(row_of(1), row_of(2)).ends_by_key["B-001"] == ("unchanged", None, 0)
     assert len(list(Path("data/journal").glob("*.sqlite3"))) == 2
     assert (set(there(first)), set(there(second))) == ({"B-001", "B-002"}, {"B-001"})
 

@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import json
-import logging
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,15 +10,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import LogFilter
-from prefect.settings import PREFECT_HOME, PREFECT_SERVER_DATABASE_CONNECTION_URL
+from ended_runs import EndedRun, summary_of
 
 from flows.sync_appointments import sync_appointments
 from sandbox.faults import Applied, Change, Drop, Fault, Html, Status, Truncate
 from sandbox.server import Options, Sandbox
 
 StartSandbox = Callable[..., Sandbox]
+Leaks = Callable[[Sequence[str]], list[str]]
 
 CASES = Sandbox(Options(cases=30)).store.ids
 PERSON = {
@@ -55,18 +53,6 @@ WORDS = json.dumps(
 CANARIES = ["exquib", "EXQUIB", "7700900987", "QX9 9QX", "2031-11-23", "23/11/2031"]
 
 
-def database_bytes() -> bytes:
-    """The Prefect server's SQLite files, write-ahead log included."""
-    path = Path(str(PREFECT_SERVER_DATABASE_CONNECTION_URL.value()).split("///")[1])
-    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
-
-
-async def recorded_logs() -> str:
-    async with get_client() as client:
-        logs = await client.read_logs(LogFilter())
-    return "\n".join(log.message for log in logs)
-
-
 def people(*numbers: int, **cells: str) -> list[dict[str, str]]:
     rows = [{name: cell.format(number) for name, cell in PERSON.items()} for number in numbers]
     return [row | {"case_id": CASES[n % 30]} | cells for n, row in zip(numbers, rows, strict=True)]
@@ -81,61 +67,33 @@ def write_rows(path: str, rows: Sequence[dict[str, str]], header: Sequence[str] 
 
 
 def run(rows: Sequence[dict[str, str]] | str, **parameters: Any) -> Any:
+    """What the flow gives back, or the error with which it ends."""
     source = rows if isinstance(rows, str) else write_rows("appointments.csv", rows)
-
-    async def end() -> Any:
-        state = await sync_appointments(
-            source=source, output="runs", return_state=True, **parameters
-        )
-        return await state.aresult(raise_on_failure=False)
-
-    return asyncio.run(end())
+    return EndedRun.of(sync_appointments, source, **parameters).result
 
 
 def outcomes_of(result: Any) -> dict[str, int]:
-    summary = result.summary if isinstance(result, Exception) else result
-    return dict(summary["outcomes"])
+    return dict(summary_of(result)["outcomes"])
 
 
 @pytest.fixture
-def looked_at(
-    prefect_server: None,
-    monkeypatch: pytest.MonkeyPatch,
-    no_account_from_outside: None,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    run_log: list[str],
-) -> Callable[[], tuple[str, bytes]]:
-    """Everything that a run shows, that Prefect keeps, or that stays in the journal's folder."""
+def leaks(leaked: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> Leaks:
+    """Which words a run has shown, or Prefect, the state or the journal's folder keeps."""
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
     monkeypatch.setattr("sandbox.appointments.USERS", ("vexquib.user@example.org",))
-    for logger in ("", "prefect", "prefect.flow_runs", "prefect.task_runs"):
-        caplog.set_level(logging.DEBUG, logger=logger)
 
-    def look() -> tuple[str, bytes]:
-        out, err = capfd.readouterr()
-        shown = "\n".join([caplog.text, *run_log, out, err, asyncio.run(recorded_logs())])
-        home = [path.read_bytes() for path in PREFECT_HOME.value().rglob("*") if path.is_file()]
-        assert "Finished in state" in shown  # it is the right log, and the right database
-        kept = database_bytes() + b"".join(home)
-        assert b"sync-appointments-result" in kept
-        ours = [path for place in ("data", "state") for path in Path(place).rglob("*")]
-        assert any(path.suffix == ".sqlite3" for path in ours)
-        return shown, kept + b"".join(path.read_bytes() for path in ours if path.is_file())
+    def look(words: Sequence[str]) -> list[str]:
+        assert list(Path("data").rglob("*.sqlite3"))
+        return leaked(words, "sync-appointments", Path("data"), Path("state"))
 
     return look
-
-
-def found(words: Sequence[str], looked_at: tuple[str, bytes]) -> list[str]:
-    shown, kept = looked_at
-    return [word for word in words if word in shown or word.encode() in kept]
 
 
 def test_no_cell_of_any_row_and_no_word_of_the_server_is_shown_or_kept(
     start_sandbox: StartSandbox,
     monkeypatch: pytest.MonkeyPatch,
-    looked_at: Callable[[], tuple[str, bytes]],
+    leaks: Leaks,
 ) -> None:
     monkeypatch.setattr("tasks.syncing.Syncer.failures_in_a_row", 30)
     # an answer that is swapped and shifted: what is said of it is said without the values
@@ -169,7 +127,7 @@ def test_no_cell_of_any_row_and_no_word_of_the_server_is_shown_or_kept(
     sandbox.faults = [Fault(body, method="DELETE") for body in bodies]
     assert outcomes_of(run(people(*range(5), action="delete"))).keys() >= {"rejected"}
 
-    assert found([*CANARIES, "sandbox-secret", *sandbox.tokens], looked_at()) == []
+    assert leaks([*CANARIES, "sandbox-secret", *sandbox.tokens]) == []
     # it is all there for the person, in the folder of the run
     files = list(Path("runs").glob("*/*"))
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
@@ -181,7 +139,7 @@ def test_no_cell_of_any_row_and_no_word_of_the_server_is_shown_or_kept(
 def test_neither_a_file_that_cannot_be_used_nor_a_fault_of_ours_nor_a_wrong_word_shows_a_cell(
     start_sandbox: StartSandbox,
     monkeypatch: pytest.MonkeyPatch,
-    looked_at: Callable[[], tuple[str, bytes]],
+    leaks: Leaks,
 ) -> None:
     sandbox = start_sandbox(cases=30)
     run(people(1))
@@ -211,13 +169,11 @@ def test_neither_a_file_that_cannot_be_used_nor_a_fault_of_ours_nor_a_wrong_word
         with monkeypatch.context() as patch:
             patch.setattr(place, broken)
             assert isinstance(run(people(10 + number)), KeyError)
-    assert found([*CANARIES, "vexquib-secret-1", "sandbox-secret"], looked_at()) == []
+    assert leaks([*CANARIES, "vexquib-secret-1", "sandbox-secret"]) == []
     assert sandbox.requests
 
 
-def test_a_run_that_is_cancelled_shows_no_cell(
-    start_sandbox: StartSandbox, looked_at: Callable[[], tuple[str, bytes]]
-) -> None:
+def test_a_run_that_is_cancelled_shows_no_cell(start_sandbox: StartSandbox, leaks: Leaks) -> None:
     sandbox = start_sandbox(cases=30)
     source = write_rows("cancelled.csv", people(*range(1, 20)))
 
@@ -233,11 +189,11 @@ def test_a_run_that_is_cancelled_shows_no_cell(
     again = outcomes_of(run(source))
     assert again.keys() == {"created", "unchanged", "unknown"}
     assert len(sandbox.appointments) <= 19
-    assert found([*CANARIES, "sandbox-secret"], looked_at()) == []
+    assert leaks([*CANARIES, "sandbox-secret"]) == []
 
 
 def test_the_journal_shows_no_key_and_no_value_while_it_is_written_either(
-    start_sandbox: StartSandbox, looked_at: Callable[[], tuple[str, bytes]]
+    start_sandbox: StartSandbox, leaks: Leaks
 ) -> None:
     sandbox = start_sandbox(cases=30)
     seen: list[bytes] = []
@@ -256,4 +212,4 @@ def test_the_journal_shows_no_key_and_no_value_while_it_is_written_either(
     ids = [each["id"].encode() for each in sandbox.appointments.values()]
     [path] = Path("data/journal").glob("*.sqlite3")
     assert all(each in path.read_bytes() for each in ids)  # it is the right file
-    assert found(CANARIES, looked_at()) == []
+    assert leaks(CANARIES) == []

@@ -7,7 +7,6 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ended_runs import End, EndedRun, Row, write_csv
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
-from prefect.client.schemas.objects import State
 from python_calamine import CalamineWorkbook
 
 from flows.bulk_update_cases import bulk_update_cases
 from flows.update_cases import update_cases
-from flows.writing import IncompleteRunError, RunSummary
+from flows.writing import IncompleteRunError
 from sandbox.faults import (
     Action,
     Applied,
@@ -46,9 +45,6 @@ from tasks.policy import RunError
 pytestmark = pytest.mark.usefixtures("prefect_server", "quick")
 
 StartSandbox = Callable[..., Sandbox]
-Row = dict[str, str]
-End = tuple[str, str | None, int]
-"""Outcome, code and attempts of a row."""
 
 SOURCE, SIGNED, PLAN, STORAGE = (field["id"] for field in CRM_FIELDS)
 STORAGE_COLUMN = f"meta:{STORAGE}"
@@ -70,34 +66,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     monkeypatch.setattr("tasks.account_lock._is_a_doubtful_run_known", none)
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(EndedRun):
     """What one run of the flow left."""
-
-    state: State[Any]
-    result: Any
-
-    @property
-    def summary(self) -> RunSummary:
-        is_error = isinstance(self.result, IncompleteRunError)
-        return self.result.summary if is_error else self.result
-
-    @property
-    def table(self) -> pa.Table:
-        return pq.read_table(self.summary["outcomes_file"])
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return self.table.to_pylist()
-
-    @property
-    def by_row(self) -> dict[int, dict[str, Any]]:
-        return {row["row"]: row for row in self.rows}
-
-    @property
-    def ends(self) -> list[End]:
-        """Of each row, in the order of the file."""
-        return [(row["outcome"], row["code"], row["attempts"]) for row in self.rows]
 
     @property
     def rejected(self) -> list[list[Any]]:
@@ -110,25 +80,7 @@ class Run:
 
 
 def run_update(source: Path | str, output: str = "runs", **parameters: Any) -> Run:
-    async def run() -> Run:
-        state: State[Any] = await update_cases(
-            source=str(source), output=output, return_state=True, **parameters
-        )
-        return Run(state, await state.aresult(raise_on_failure=False))
-
-    made = asyncio.run(run())
-    if not isinstance(made.result, Exception) or isinstance(made.result, IncompleteRunError):
-        assert sum(made.summary["outcomes"].values()) == made.summary["rows"] == len(made.rows)
-    return made
-
-
-def write_csv(path: str, rows: Sequence[Row]) -> Path:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-    return Path(path)
+    return Run.of(update_cases, source, output, **parameters)
 
 
 def id_of(number: int) -> str:

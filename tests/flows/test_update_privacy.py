@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import json
-import logging
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import LogFilter
-from prefect.settings import PREFECT_HOME, PREFECT_SERVER_DATABASE_CONNECTION_URL
+from ended_runs import EndedRun, summary_of
+from prefect import Flow
 
 from flows.bulk_update_cases import bulk_update_cases
 from flows.export_cases import export_cases
@@ -25,6 +23,7 @@ from schemas.outcomes import Outcome
 from willsuite.errors import AuthenticationError
 
 StartSandbox = Callable[..., Sandbox]
+Leaks = Callable[[Sequence[str]], list[str]]
 
 STORAGE = CRM_FIELDS[3]["id"]
 STORAGE_FIELD = f"meta:{CRM_FIELDS[3]['field_label']}"
@@ -62,18 +61,6 @@ CANARIES = [
     "exquib", "EXQUIB", "07700900987", "7700900987", "QX9 9QX", "23/11/1931", "23/11/31",
     "1931-11-23", "sandbox-secret",
 ]  # fmt: skip
-
-
-def database_bytes() -> bytes:
-    """The Prefect server's SQLite files, write-ahead log included."""
-    path = Path(str(PREFECT_SERVER_DATABASE_CONNECTION_URL.value()).split("///")[1])
-    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
-
-
-async def recorded_logs() -> str:
-    async with get_client() as client:
-        logs = await client.read_logs(LogFilter())
-    return "\n".join(log.message for log in logs)
 
 
 def write_rows(path: str, rows: Sequence[Sequence[str]], header: Sequence[str] = HEADER) -> str:
@@ -122,14 +109,9 @@ def prepare(sandbox: Sandbox, *numbers: int) -> None:
         sandbox.store.put(case)
 
 
-def run(flow: Any, source: str, **parameters: Any) -> Any:
+def run(flow: Flow[..., Any], source: str, **parameters: Any) -> Any:
     """What a flow gives back, or the error with which it ends."""
-
-    async def end() -> Any:
-        state = await flow(source=source, output="runs", return_state=True, **parameters)
-        return await state.aresult(raise_on_failure=False)
-
-    return asyncio.run(end())
+    return EndedRun.of(flow, source, **parameters).result
 
 
 def update(source: str, **parameters: Any) -> Any:
@@ -141,8 +123,7 @@ def bulk(source: str, **parameters: Any) -> Any:
 
 
 def outcomes_of(result: Any) -> dict[str, int]:
-    summary = result.summary if isinstance(result, Exception) else result
-    return dict(summary["outcomes"])
+    return dict(summary_of(result)["outcomes"])
 
 
 def messages() -> str:
@@ -152,40 +133,18 @@ def messages() -> str:
 
 
 @pytest.fixture
-def looked_at(
-    prefect_server: None,
-    monkeypatch: pytest.MonkeyPatch,
-    no_account_from_outside: None,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    run_log: list[str],
-) -> Callable[[], tuple[str, bytes]]:
-    """Everything that a run shows, or that Prefect or the state folder keeps."""
+def leaks(leaked: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> Leaks:
+    """Which words a run has shown, or Prefect or the state folder keeps."""
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
     for name in ("existing.probe_ref_filter", "cases.get_cases_pages", "cases.get_cases"):
         monkeypatch.setattr(f"tasks.{name}.retry_delay_seconds", 0)
-    for logger in ("", "prefect", "prefect.flow_runs", "prefect.task_runs"):
-        caplog.set_level(logging.DEBUG, logger=logger)
 
-    def look() -> tuple[str, bytes]:
-        out, err = capfd.readouterr()
-        shown = "\n".join([caplog.text, *run_log, out, err, asyncio.run(recorded_logs())])
-        homes = PREFECT_HOME.value(), tmp_path / "state"
-        files = [file for home in homes for file in home.rglob("*") if file.is_file()]
-        assert "Finished in state" in shown  # it is the right log, and the right database
-        kept = database_bytes() + b"".join(str(file).encode() + file.read_bytes() for file in files)
-        assert b"update-cases-result" in kept
-        assert b".lock" in kept
-        return shown, kept
+    def look(words: Sequence[str]) -> list[str]:
+        assert list(Path("state").rglob("*.lock"))
+        return leaked(words, "update-cases", Path("state"))
 
     return look
-
-
-def found(words: Sequence[str], looked_at: tuple[str, bytes]) -> list[str]:
-    shown, kept = looked_at
-    return [word for word in words if word in shown or word.encode() in kept]
 
 
 def modes() -> set[int]:
@@ -197,7 +156,7 @@ def modes() -> set[int]:
 
 
 def test_no_cell_no_value_of_a_case_and_no_word_of_the_server_is_shown_by_single_updates(
-    start_sandbox: StartSandbox, looked_at: Callable[[], tuple[str, bytes]]
+    start_sandbox: StartSandbox, leaks: Leaks
 ) -> None:
     sandbox = start_sandbox(cases=30)
     prepare(sandbox, *range(40))
@@ -219,7 +178,7 @@ def test_no_cell_no_value_of_a_case_and_no_word_of_the_server_is_shown_by_single
     for status in (200, 500):
         sandbox.faults = [Fault(Status(status, body=WORDS), path="/cases", times=None)]
         assert isinstance(update(write_rows("unread.csv", rows_of(40))), Exception)
-    assert found([*CANARIES, *sandbox.tokens], looked_at()) == []
+    assert leaks([*CANARIES, *sandbox.tokens]) == []
     # it is all there for the person, in the folder of the run
     assert modes() == {0o600}
     said = messages()
@@ -228,7 +187,7 @@ def test_no_cell_no_value_of_a_case_and_no_word_of_the_server_is_shown_by_single
 
 
 def test_no_cell_no_value_of_a_case_and_no_word_of_a_job_is_shown_by_bulk_updates(
-    start_sandbox: StartSandbox, looked_at: Callable[[], tuple[str, bytes]]
+    start_sandbox: StartSandbox, leaks: Leaks
 ) -> None:
     sandbox = start_sandbox(cases=30)
     prepare(sandbox, *range(20))
@@ -257,7 +216,7 @@ def test_no_cell_no_value_of_a_case_and_no_word_of_a_job_is_shown_by_bulk_update
     compared = bulk(source, compare_to="latest", exports="exports")
     assert outcomes_of(compared) == {"unchanged": 2}
 
-    assert found([*CANARIES, *sandbox.tokens], looked_at()) == []
+    assert leaks([*CANARIES, *sandbox.tokens]) == []
     assert modes() == {0o600}
     said = messages()
     for words in ("too long, says the job", "Vexquib-Wren is not a name", "Vexquib was here"):
@@ -268,7 +227,7 @@ def test_no_cell_no_value_of_a_case_and_no_word_of_a_job_is_shown_by_bulk_update
 def test_neither_a_file_that_cannot_be_used_nor_a_fault_of_ours_shows_a_cell(
     start_sandbox: StartSandbox,
     monkeypatch: pytest.MonkeyPatch,
-    looked_at: Callable[[], tuple[str, bytes]],
+    leaks: Leaks,
     flow: Callable[..., Any],
 ) -> None:
     sandbox = start_sandbox(cases=30)
@@ -315,13 +274,13 @@ def test_neither_a_file_that_cannot_be_used_nor_a_fault_of_ours_shows_a_cell(
         with monkeypatch.context() as patch:
             patch.setattr(place, broken)
             assert isinstance(flow(written("broken.csv", number)), KeyError), place
-    assert found(CANARIES, looked_at()) == []
+    assert leaks(CANARIES) == []
     assert Outcome.UNKNOWN in messages()
 
 
 @pytest.mark.parametrize("flow", [update_cases, bulk_update_cases])
 def test_an_update_that_is_cancelled_shows_no_cell_and_leaves_none_in_its_records(
-    start_sandbox: StartSandbox, looked_at: Callable[[], tuple[str, bytes]], flow: Any
+    start_sandbox: StartSandbox, leaks: Leaks, flow: Any
 ) -> None:
     sandbox = start_sandbox(cases=30)
     prepare(sandbox, *range(1, 10))
@@ -343,6 +302,6 @@ def test_an_update_that_is_cancelled_shows_no_cell_and_leaves_none_in_its_record
     asyncio.run(cancelled())
     if is_bulk:
         assert list(Path("state").rglob("*.jobs/*.json")), "there is something to look at"
-    assert found(CANARIES, looked_at()) == []
+    assert leaks(CANARIES) == []
     assert modes() == {0o600}
     assert Outcome.UNKNOWN in messages()
