@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import datetime
 import heapq
 import inspect
+import ipaddress
 import itertools
 import json
 import os
@@ -14,9 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
-from willsuite import Settings, load_settings
+from willsuite import Settings, WillSuiteClient, load_settings
+from willsuite.errors import WillSuiteError
 
 
 @pytest.fixture(autouse=True)
@@ -188,3 +194,79 @@ def unused_tcp_port() -> int:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return int(bound.getsockname()[1])
+
+
+@pytest.fixture
+def ask(settings_for, fake_time):
+    """`ask(url, use)`: what `use` makes of a client that never waits."""
+
+    def asking(url, use, **settings):
+        async def run():
+            async with WillSuiteClient(
+                settings_for(url, **settings), clock=fake_time.clock, sleep=fake_time.sleep
+            ) as client:
+                return await use(client)
+
+        return asyncio.run(run())
+
+    return asking
+
+
+@pytest.fixture
+def sent(raw_api, reply, settings_for, fake_time):
+    """`sent(respond, use)`: the requests that arrive, and the result or the error."""
+
+    def run(respond, use, **settings):
+        seen = []
+
+        def keep(request):
+            if request.target == "/crm-fields":
+                return reply(200, [])
+            seen.append(request)
+            return respond(request)
+
+        async def scenario():
+            async with (
+                raw_api(keep) as url,
+                WillSuiteClient(
+                    settings_for(url, **settings), clock=fake_time.clock, sleep=fake_time.sleep
+                ) as client,
+            ):
+                return await use(client)
+
+        try:
+            return seen, asyncio.run(scenario())
+        except WillSuiteError as error:
+            return seen, error
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A self-signed certificate for 127.0.0.1 and its key, as one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path

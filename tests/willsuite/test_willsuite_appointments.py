@@ -114,52 +114,6 @@ def write(request) -> Write:
     return request.param
 
 
-@pytest.fixture
-def ask(settings_for, fake_time):
-    """`ask(url, use)`: what `use` makes of a client that never waits."""
-
-    def asking(url, use, **settings):
-        async def run():
-            async with WillSuiteClient(
-                settings_for(url, **settings), clock=fake_time.clock, sleep=fake_time.sleep
-            ) as client:
-                return await use(client)
-
-        return asyncio.run(run())
-
-    return asking
-
-
-@pytest.fixture
-def sent(raw_api, reply, settings_for, fake_time):
-    """`sent(respond, use)`: the requests that arrive, and the result or the error."""
-
-    def run(respond, use, **settings):
-        seen = []
-
-        def keep(request):
-            if request.target == "/crm-fields":
-                return reply(200, [])
-            seen.append(request)
-            return respond(request)
-
-        async def scenario():
-            async with (
-                raw_api(keep) as url,
-                WillSuiteClient(
-                    settings_for(url, **settings), clock=fake_time.clock, sleep=fake_time.sleep
-                ) as client,
-            ):
-                return await use(client)
-
-        try:
-            return seen, asyncio.run(scenario())
-        except WillSuiteError as error:
-            return seen, error
-
-    return run
-
-
 @dataclass
 class There:
     """A sandbox with one appointment, which is to be changed or deleted."""
