@@ -6,7 +6,7 @@ Belongs here: the order of things, and what a person is told. Reading and planni
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -92,7 +92,7 @@ async def sync_appointments(
     Args:
         source: The file. Its columns are described in the README.
         output: Folder for the outcome of every row, and for the rejected rows.
-        dry_run: Send nothing, and say per row what would be done.
+        dry_run: Send nothing, settle nothing, and say per row what would be done.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
         journal: Folder of the journal; on a disk of this machine that is kept and backed up.
         resolve: What became of uncertain rows, by key. The appointment's id or "not created"; of a
@@ -145,9 +145,10 @@ async def _work(
     account = account_name(client.settings)
     path = journal_path(options.journal, account)
     if options.dry_run:
-        with _journal_to_read(path) as known:
+        with _rehearsal(path) as known:
             if not options.new_journal:
                 await check_marks(account, path, known)
+            _settle(known, options)
             await _plan(entries, known, options, workspace, progress)
             for entry in entries:
                 if entry.step is not None:
@@ -161,11 +162,7 @@ async def _work(
                 await check_marks(account, path, journal)
             journal.begin_generation()
             await leave_marks(account, journal)
-            if left := settle(journal, options.resolve):
-                get_run_logger().warning(
-                    "resolve names %s key(s) that aren't uncertain, or were settled for an earlier "
-                    "attempt; they are left alone.", f"{left:,}",
-                )  # fmt: skip
+            _settle(journal, options)
             await _plan(entries, journal, options, workspace, progress)
             syncer = Syncer(client, journal, zone, recreate=options.recreate)
             await keep_in_step(entries, syncer, lock, progress)
@@ -174,10 +171,21 @@ async def _work(
 
 
 @contextmanager
-def _journal_to_read(path: Path) -> Iterator[Journal | None]:
+def _rehearsal(path: Path) -> Iterator[Journal | None]:
     """None where there is none: a plan makes none."""
-    with ExitStack() as stack:
-        yield stack.enter_context(open_journal(path, writing=False)) if path.exists() else None
+    if not path.exists():
+        yield None
+        return
+    with open_journal(path, writing=False) as journal, journal.rehearsal() as copy:
+        yield copy
+
+
+def _settle(journal: Journal | None, options: _Options) -> None:
+    if left := settle(journal, options.resolve):
+        get_run_logger().warning(
+            "resolve names %s key(s) that aren't uncertain, or were settled for an earlier "
+            "attempt; they are left alone.", f"{left:,}",
+        )  # fmt: skip
 
 
 async def _plan(

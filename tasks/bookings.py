@@ -338,11 +338,11 @@ def numbered(word: str, attempt: int) -> str:
     return word if attempt <= 1 else f"{word} {attempt}"
 
 
-def settle(journal: Journal, resolve: Mapping[str, str]) -> int:
+def settle(journal: Journal | None, resolve: Mapping[str, str]) -> int:
     """Put into the journal what a person has found out about uncertain bookings.
 
     Args:
-        journal: open for writing.
+        journal: open for writing, or a rehearsal; None where there is none.
         resolve: key to the appointment's id, to "not created", or to "message settled"; see
             `numbered`.
 
@@ -354,9 +354,9 @@ def settle(journal: Journal, resolve: Mapping[str, str]) -> int:
     """
     left = 0
     for key, said in resolve.items():
-        booking = journal.booking(str(key))
+        booking = journal.booking(str(key)) if journal is not None else None
         word = _word(str(said))
-        if booking is None:
+        if journal is None or booking is None:
             raise RunError("resolve has a key that the journal doesn't know; correct it.")
         if not _is_appointment_id(word) and not word.startswith((NOT_CREATED, MESSAGE_SETTLED)):
             raise RunError(

@@ -149,6 +149,13 @@ class Journal:
         )
         return any(other != self._key(key) for (other,) in found)
 
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator["Journal"]:
+        """A copy in memory, to see what would become of it."""
+        with contextlib.closing(sqlite3.connect(":memory:")) as copy:
+            self._connection.backup(copy)
+            yield Journal(copy, self.path)
+
     def begin_generation(self) -> None:
         """A run begins that may write."""
         self.generation += 1

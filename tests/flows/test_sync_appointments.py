@@ -842,6 +842,14 @@ def test_a_person_says_what_became_of_an_uncertain_creation(sandbox: Sandbox) ->
     made = there(sandbox)["B-001"]["id"]
     asked(sandbox)
     resolve = {" b-001": made, "B-002": "Not  Created"}
+    plan = sync(*rows, resolve=resolve, dry_run=True)
+    assert plan.ends_by_key == {
+        "B-001": ("unchanged", None, 0),
+        "B-002": ("planned", None, 0),
+        "B-003": ("unknown", "creation_unsure", 0),
+    }
+    # which has settled nothing
+    assert sync(*rows, dry_run=True).outcomes == {"unknown": 3}
     run = sync(*rows, resolve=resolve)
     assert run.ends_by_key == {
         "B-001": ("unchanged", None, 0),
@@ -899,17 +907,20 @@ def test_the_id_of_an_appointment_that_was_deleted_is_no_answer_for_the_next_one
     assert sync(row, resolve={"B-001": second}).end == ("unchanged", None)
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
 def test_a_resolution_that_says_nothing_usable_stops_the_run_with_a_sentence(
-    sandbox: Sandbox,
+    sandbox: Sandbox, dry_run: bool
 ) -> None:
+    run = sync(row_of(1), resolve={"B-777": "not created"}, dry_run=dry_run, journal="empty")
+    assert "resolve has a key that the journal doesn't know" in str(run.state.message)
     Aimed(sandbox, "POST", {"B-001": [Drop()]})
-    sync(row_of(1))
+    sync(row_of(1), new_journal=True)
     asked(sandbox)
     for resolve, sentence in [
         ({"B-001": "missing"}, 'must be the appointment\'s id, "not created" or "message settled"'),
         ({"B-777": "not created"}, "resolve has a key that the journal doesn't know"),
     ]:
-        run = sync(row_of(1), row_of(2), resolve=resolve)
+        run = sync(row_of(1), row_of(2), resolve=resolve, dry_run=dry_run)
         assert run.outcomes == {"not_attempted": 2}
         assert sentence in str(run.state.message)
         assert "B-777" not in str(run.state.message)
