@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -176,7 +177,7 @@ def forks_of(flow: Flow[..., Any], **usual: Any) -> Callable[..., Iterator[Forks
 
 
 @dataclass
-class Stop:
+class Stop(ABC):
     """A signal to a run when the sandbox gets the n-th request that counts; a fault for it."""
 
     how: signal.Signals
@@ -191,9 +192,9 @@ class Stop:
     process_id: int = 0
     action: Action = field(init=False, repr=False)
 
+    @abstractmethod
     def counts(self, method: str, path: str) -> bool:
         """Whether it is one of the requests among which the n-th is looked for."""
-        raise NotImplementedError
 
     def matches(self, method: str, path: str, _page: str | None) -> bool:
         if not self.counts(method, path):
