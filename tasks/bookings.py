@@ -191,6 +191,7 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
     """
     entry.step, entry.values, entry.is_open = None, {}, False
     booking = journal.booking(entry.key) if journal else None
+    given_id = entry.wanted.appointment_id
     if booking is not None:
         entry.case_id, entry.appointment_id = booking.case_id, booking.appointment_id
         if entry.wanted_case is None and _has_ref(booking, entry.wanted, journal):
@@ -202,7 +203,7 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
             key=entry.key,
             word=numbered(NOT_CREATED, booking.creations),
         )
-    elif journal and entry.wanted.appointment_id and _is_anothers(entry, journal):
+    elif journal and given_id and journal.is_anothers(entry.key, given_id):
         entry.end(Outcome.CONFLICT, "other_key")
     elif entry.wanted.action == "delete":
         _plan_deletion(entry, booking)
@@ -211,10 +212,6 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
     else:
         assert journal is not None
         _plan_existing(entry, booking, journal, recreate)
-
-
-def _is_anothers(entry: BookingEntry, journal: Journal) -> bool:
-    return journal.is_anothers(entry.key, entry.wanted.appointment_id or "")
 
 
 def _begin(entry: BookingEntry, step: Step, values: Mapping[str, str | bool] | None = None) -> None:

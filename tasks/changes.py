@@ -21,7 +21,7 @@ AGAIN = "Run the same file again: it reads the case first."
 SENTENCES = {
     "stopped": STOPPED,
     "not_found": "WillSuite has no case with this id or reference; correct it.",
-    "unreadable": (
+    "case_unreadable": (
         "WillSuite fails each time when it is asked for this case, so nothing was sent; the other "
         "rows were not kept up. Open the case in WillSuite, or report its id to its support."
     ),

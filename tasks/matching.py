@@ -51,7 +51,7 @@ def _match(entry: ChangeEntry, found: Found) -> bool:
     if wanted.case_id is not None:
         case = found.with_id(wanted.case_id)
         if case is None and found.is_broken(wanted.case_id):
-            entry.end(Outcome.NOT_ATTEMPTED, "unreadable")
+            entry.end(Outcome.NOT_ATTEMPTED, "case_unreadable")
         elif case is None:
             entry.end(Outcome.REJECTED, "not_found")
         elif not _agrees(entry, case):

@@ -5,8 +5,6 @@ workers and the circuit breaker (`tasks/dispatching.py`), looking for existing c
 settling (`tasks/importing.py`).
 """
 
-import re
-
 from schemas.outcomes import Outcome
 from tasks.comparison import Echo, echo_of, echo_of_case
 from tasks.dispatching import Dispatcher
@@ -15,8 +13,6 @@ from tasks.policy import write_task
 from willsuite import Case, Effect, WillSuiteClient, WriteResult
 from willsuite.errors import WillSuiteError
 
-_REF = re.compile(r"\bref(erence)?\b", re.IGNORECASE)
-_TAKEN = re.compile(r"taken|exist|unique|duplicate|already|in use", re.IGNORECASE)
 MAX_CASES_WITHOUT_PEOPLE = 3
 """So many first cases without their customers, and none with them, are the server's habit."""
 
@@ -93,11 +89,8 @@ class Sender(Dispatcher[NewCaseEntry]):
 def _refuse(entry: NewCaseEntry, result: WriteResult[Case]) -> None:
     """A refusal; where it may be the echo of our own success, the case is looked up first."""
     said = result.complaint or f"WillSuite refused the row without a reason ({result.code})."
-    is_about_ref = "ref" in result.fields or _REF.search(result.complaint) is not None
-    is_conflict = result.code == "status_409"
-    if entry.was_uncertain or is_about_ref or is_conflict or not result.complaint:
-        is_ref_taken = is_conflict or (is_about_ref and _TAKEN.search(said) is not None)
-        entry.refusal = Refusal(result.code, said, is_ref_taken)
+    if entry.was_uncertain or result.is_about_ref or not result.complaint:
+        entry.refusal = Refusal(result.code, said, result.is_ref_taken)
         entry.leave_open(Outcome.REJECTED, result.code, said)
     else:
         entry.end(Outcome.REJECTED, result.code, said)

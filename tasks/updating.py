@@ -10,7 +10,6 @@ the server has surely finished, doesn't have it. References are changed last: th
 names the case by its old one is found until it is done.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +30,6 @@ from willsuite.errors import NotFoundError, WillSuiteError
 
 MAX_ROUNDS = 3
 """How often a row may be sent, each time after its case was read and lacked something."""
-_REF = re.compile(r"\bref(erence)?\b", re.IGNORECASE)
-_TAKEN = re.compile(r"taken|exist|unique|duplicate|already|in use", re.IGNORECASE)
 
 
 class Updater(Dispatcher[ChangeEntry]):
@@ -146,11 +143,9 @@ def _are_whole(people: Sequence[Mapping[str, Any]], case: FoundCase, entry: Chan
 
 def _refuse(entry: ChangeEntry, result: WriteResult[Case]) -> None:
     said = result.complaint or f"WillSuite refused the row ({result.code})."
-    is_about_ref = "ref" in result.fields or _REF.search(result.complaint) is not None
-    is_taken = result.code == "status_409" or (is_about_ref and _TAKEN.search(said) is not None)
     if entry.has_applied:
         entry.end(Outcome.PARTIAL, "refused_after", said=said)
-    elif entry.to_do.ref and is_taken:
+    elif entry.to_do.ref and result.is_ref_taken:
         entry.end(Outcome.CONFLICT, "ref_refused")
     else:
         entry.end(Outcome.REJECTED, result.code, said)

@@ -7,6 +7,7 @@ Source: the vendor lists 200, 201, 400, 404 and 500 only; the others are Laravel
 (facts.md 1.1) and what HTTP libraries do (reliability.md 2.1).
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -33,7 +34,10 @@ REFUSING_STATUSES = frozenset({400, 403, 404, 405, 406, 409, 410, 411, 413, 414,
 """Given with JSON, or with nothing: the server has read the request and not carried it out."""
 PASSING_STATUSES = frozenset({408, 425})
 """Refusals of a read that say "try again": too slow in arriving, too early."""
+CONFLICT = "status_409"
 MAX_COMPLAINT_CHARACTERS = 500
+_REF = re.compile(r"\bref(erence)?\b", re.IGNORECASE)
+_TAKEN = re.compile(r"taken|exist|unique|duplicate|already|in use", re.IGNORECASE)
 
 
 def read_error(answer: Answer, call: str) -> WillSuiteError | None:
@@ -82,6 +86,18 @@ class WriteResult(Generic[Record]):
     """Names of the fields that a refusal complains about, dotted ("customers.0.title")."""
     complaint: str = field(default="", repr=False)
     """The server's own words for a refusal, cut short; may repeat a value, so never logged."""
+
+    @property
+    def is_about_ref(self) -> bool:
+        """Whether a refusal is about the case's reference, as far as can be told."""
+        is_said = "ref" in self.fields or _REF.search(self.complaint) is not None
+        return is_said or self.code == CONFLICT
+
+    @property
+    def is_ref_taken(self) -> bool:
+        """Whether it says that the reference belongs to another case."""
+        is_said = self.is_about_ref and _TAKEN.search(self.complaint) is not None
+        return is_said or self.code == CONFLICT
 
 
 def write_result(

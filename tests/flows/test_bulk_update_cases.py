@@ -797,7 +797,7 @@ def test_a_case_over_which_the_server_stumbles_keeps_no_other_row_up(
     run = run_update(write_changes(ids))
     # before it was changed, and when it was to be read back
     assert run.ends == [
-        ("not_attempted", "unreadable", 0),
+        ("not_attempted", "case_unreadable", 0),
         ("unknown", "unread", 1),
         *[("updated", None, sends)] * 4,
     ]

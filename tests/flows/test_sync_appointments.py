@@ -47,7 +47,6 @@ from willsuite.errors import ConfigurationError
 pytestmark = pytest.mark.usefixtures("prefect_server", "quick")
 
 StartSandbox = Callable[..., Sandbox]
-Ends = dict[str, tuple[str, str | None, int]]
 
 CASES = Sandbox(Options(cases=30)).store.ids
 """Ids of the cases that every sandbox of these tests has."""

@@ -1237,10 +1237,10 @@ def test_a_case_over_which_the_server_stumbles_keeps_no_other_row_up(
         sandbox.faults.append(Breaks(number, action))  # type: ignore[arg-type]
     run = run_update(write_csv("changes.csv", rows))
     assert run.ends == [
-        ("not_attempted", "unreadable", 0),
+        ("not_attempted", "case_unreadable", 0),
         ("unknown", "unread", 1),
         UPDATED,
-        ("not_attempted", "unreadable", 0),
+        ("not_attempted", "case_unreadable", 0),
         ("unknown", "unread", 1),
         ("rejected", "status_422", 1),
         UPDATED,

@@ -424,3 +424,25 @@ def test_the_words_are_the_only_part_that_is_not_printed():
     assert hidden == {"complaint"}
     result = meaning(422, b'{"errors": {"customers.0.title": ["Odd."]}}')
     assert "customers.0.title" in repr(result)
+
+
+@pytest.mark.parametrize(
+    ("result", "about_ref", "taken"),
+    [
+        (WriteResult(Effect.REJECTED, "status_409"), True, True),
+        (WriteResult(Effect.REJECTED, "status_422", None, ("ref",), "Already taken."), True, True),
+        (
+            WriteResult(Effect.REJECTED, "status_422", None, (), "This reference exists."),
+            True,
+            True,
+        ),
+        (WriteResult(Effect.REJECTED, "status_422", None, ("ref",), "Too long."), True, False),
+        (WriteResult(Effect.REJECTED, "status_422", None, ("ref",), ""), True, False),
+        (WriteResult(Effect.REJECTED, "status_422", None, ("email",), "Taken."), False, False),
+        (WriteResult(Effect.REJECTED, "status_422", None, (), "The user preferred."), False, False),
+    ],
+)
+def test_a_refusal_tells_whether_the_reference_is_meant_and_is_another_cases(
+    result, about_ref, taken
+):
+    assert (result.is_about_ref, result.is_ref_taken) == (about_ref, taken)
