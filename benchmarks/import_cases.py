@@ -47,9 +47,9 @@ def write_source(path: Path, rows: int) -> None:
 
 def bodies_of(source: Path) -> list[dict[str, Any]]:
     """What the flow would send for the file."""
+    from schemas.files.source import read_sheet
     from schemas.import_file import is_import_column
     from schemas.import_plan import plan_import
-    from schemas.source_files import read_sheet
 
     plan = plan_import(read_sheet(source, is_known=is_import_column))
     return [dict(case.body) for case in plan.cases]

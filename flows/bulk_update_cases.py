@@ -1,7 +1,7 @@
 """The flow that changes notes and CRM values of many cases at once, and proves that it did.
 
 Belongs here: the order of things, and what a person is told. Reading and planning are in
-`schemas/update_file.py`, the protocol in `tasks/bulk_updating.py`.
+`schemas/update_file.py`, the protocol in `protocols/updating/bulk.py`.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ from flows.writing import (
     read_source,
     show,
 )
+from protocols.account.lock import account_lock
+from protocols.reading.exported import exported_cases
+from protocols.reading.lookup import ids_changed_since
+from protocols.rows.run_files import run_folder
+from protocols.rows.stop_signal import cancelled_by_sigterm
+from protocols.updating.batches import BulkSender
+from protocols.updating.bulk import update_in_bulk
+from protocols.updating.changes import ChangeEntry, changed_columns
+from protocols.updating.matching import end_unchanged_by, look_at
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import BULK_UPDATE
-from tasks.account_lock import account_lock
 from tasks.api_jobs import JobBoard, job_pace
-from tasks.bulk_sending import BulkSender
-from tasks.bulk_updating import update_in_bulk
-from tasks.changes import ChangeEntry, changed_columns
 from tasks.connection import connected
-from tasks.existing import ids_changed_since
-from tasks.exported import exported_cases
-from tasks.matching import end_unchanged_by, look_at
 from tasks.policy import RunError, hide_expected_tracebacks
 from tasks.progress import Progress
-from tasks.run_files import run_folder
-from tasks.stopping import cancelled_by_sigterm
 from willsuite import WillSuiteClient
 from willsuite.client import MAX_BATCH
 

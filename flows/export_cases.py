@@ -1,7 +1,7 @@
 """The flow that takes every case out of WillSuite into Parquet, complete or saying that it isn't.
 
 Belongs here: the order of things and the manifest. The listing and its verification are in
-`tasks/listing.py`, files in `tasks/snapshots.py`, tables in `schemas/case_tables.py`.
+`protocols/reading/listing.py`, files in `tasks/snapshots.py`, tables in `schemas/case_tables.py`.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.endings import EXPECTED_ERRORS, failed, run_here
+from protocols.reading.listing import WIRE_TIME, Listing, list_cases
+from protocols.reading.verification import Verification
 from schemas.case_tables import SCHEMA_VERSION
 from tasks.connection import connected
 from tasks.crm_fields import get_crm_fields
-from tasks.listing import WIRE_TIME, Listing, list_cases
 from tasks.policy import RunError, hide_expected_tracebacks
 from tasks.progress import Progress, show_result
 from tasks.snapshots import LATEST, Output, TableFile, open_output, write_snapshot
-from tasks.verification import Verification
 from willsuite import CaseFilters
 from willsuite.errors import RejectedError
 

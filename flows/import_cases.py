@@ -1,7 +1,7 @@
 """The flow that creates the cases of a file in WillSuite, each once, however often it runs.
 
 Belongs here: the order of things, and what a person is told. Reading and planning are in
-`schemas/`, the protocol in `tasks/importing.py`, files in `tasks/run_files.py`.
+`schemas/`, the protocol in `protocols/importing/`, files in `protocols/rows/run_files.py`.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from flows.writing import (
     read_source,
     show,
 )
+from protocols.account.lock import account_lock
+from protocols.importing.entries import NewCaseEntry, new_case_entry
+from protocols.importing.exactly_once import create_absent, look_for
+from protocols.rows.ledger import Ledger
+from protocols.rows.run_files import run_folder
+from protocols.rows.stop_signal import cancelled_by_sigterm
 from schemas.columns import normalised
 from schemas.import_file import is_import_column
 from schemas.import_plan import plan_import
 from schemas.outcomes import Outcome
-from tasks.account_lock import account_lock
 from tasks.connection import connected
-from tasks.importing import create_absent, look_for
-from tasks.ledger import Ledger
-from tasks.new_cases import NewCaseEntry, new_case_entry
 from tasks.policy import hide_expected_tracebacks
 from tasks.progress import Progress
-from tasks.run_files import run_folder
-from tasks.stopping import cancelled_by_sigterm
 from willsuite import Settings
 
 FLOW = "import-cases"

@@ -1,7 +1,7 @@
 """The flow that keeps appointments in step with another calendar, each made once.
 
 Belongs here: the order of things, and what a person is told. Reading and planning are in
-`schemas/appointment_file.py` and `tasks/bookings.py`, the protocol in `tasks/syncing.py`.
+`schemas/appointment_file.py`, the protocol in `protocols/appointments/`.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from flows.writing import (
     read_source,
     show,
 )
-from schemas.appointment_file import is_appointment_column, plan_appointments
-from schemas.outcomes import APPOINTMENT_OUTCOMES, Outcome
-from tasks.account_lock import account_lock, account_name
-from tasks.bookings import (
+from protocols.account.journal import Journal, journal_path, open_journal
+from protocols.account.journal_marks import check_marks, leave_marks
+from protocols.account.lock import account_lock, account_name
+from protocols.appointments.bookings import (
     BookingEntry,
     booking_entry,
     find_cases_of,
@@ -38,15 +38,15 @@ from tasks.bookings import (
     sent_values,
     settle,
 )
+from protocols.appointments.sync import Syncer, keep_in_step
+from protocols.rows.ledger import Ledger
+from protocols.rows.run_files import run_folder
+from protocols.rows.stop_signal import cancelled_by_sigterm
+from schemas.appointment_file import is_appointment_column, plan_appointments
+from schemas.outcomes import APPOINTMENT_OUTCOMES, Outcome
 from tasks.connection import connected
-from tasks.journal import Journal, journal_path, open_journal
-from tasks.journal_marks import check_marks, leave_marks
-from tasks.ledger import Ledger
 from tasks.policy import RunError, hide_expected_tracebacks
 from tasks.progress import Progress
-from tasks.run_files import run_folder
-from tasks.stopping import cancelled_by_sigterm
-from tasks.syncing import Syncer, keep_in_step
 from willsuite import WillSuiteClient
 
 FLOW = "sync-appointments"

@@ -1,7 +1,7 @@
 """The flow that changes single cases: references, notes, CRM values, and customers to be added.
 
 Belongs here: the order of things, and what a person is told. Reading and planning are in
-`schemas/update_file.py`, the protocol in `tasks/updating.py`.
+`schemas/update_file.py`, the protocol in `protocols/updating/single.py`.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from flows.writing import (
     read_source,
     show,
 )
+from protocols.account.lock import account_lock
+from protocols.rows.run_files import run_folder
+from protocols.rows.stop_signal import cancelled_by_sigterm
+from protocols.updating.changes import ChangeEntry, changed_columns
+from protocols.updating.matching import look_at
+from protocols.updating.open_jobs import wait_for_open_jobs
+from protocols.updating.single import Updater, update_singly
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import UPDATE_CASES
-from tasks.account_lock import account_lock
 from tasks.api_jobs import JobBoard, job_pace
-from tasks.changes import ChangeEntry, changed_columns
 from tasks.connection import connected
-from tasks.matching import look_at
-from tasks.open_jobs import wait_for_open_jobs
 from tasks.policy import hide_expected_tracebacks
 from tasks.progress import Progress
-from tasks.run_files import run_folder
-from tasks.stopping import cancelled_by_sigterm
-from tasks.updating import Updater, update_singly
 from willsuite import WillSuiteClient
 
 FLOW = "update-cases"

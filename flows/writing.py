@@ -16,17 +16,17 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed, State
 
 from flows.endings import EXPECTED_ERRORS, explained
+from protocols.rows.ledger import Ledger
+from protocols.rows.run_files import RunFiles, write_run_files
+from protocols.updating.changes import ChangeEntry, change_entry
 from schemas.columns import MetaField
+from schemas.files.source import Sheet, read_sheet
 from schemas.issues import Issue
 from schemas.outcomes import FAILING, FOR_A_PERSON, OUTCOMES, Outcome, code_counts, counts
-from schemas.source_files import Sheet, read_sheet
 from schemas.update_file import UpdateKind, plan_updates
-from tasks.changes import ChangeEntry, change_entry
 from tasks.crm_fields import get_crm_fields
-from tasks.ledger import Ledger
 from tasks.policy import RunError
 from tasks.progress import Progress, show_result
-from tasks.run_files import RunFiles, write_run_files
 from tasks.snapshots import LocalOutput
 
 Extra = Literal["forbid", "ignore"]

@@ -1,7 +1,7 @@
 """What files of appointments must look like, and the appointments that are in them.
 
 Belongs here: the pandera model of such files, the rules over their columns and rows, and the
-values of a row as they are sent. Does not: reading files (`source_files.py`), what they have in
+values of a row as they are sent. Does not: reading files (`files/source.py`), what they have in
 common with files of new cases (`import_file.py`), forms of times (`wall_times.py`), what was done
 with a row before, or the network.
 
@@ -18,9 +18,9 @@ from zoneinfo import ZoneInfo
 import pandera.pandas as pa
 
 from schemas.columns import match_columns
+from schemas.files.source import Sheet
 from schemas.import_file import ImportTable, column_issues, issue_of, markdown_table, repeated
 from schemas.issues import Issue, SourceError
-from schemas.source_files import Sheet
 from schemas.values import (
     EMAIL_CHECK,
     PHONE_CHECKS,

@@ -1,7 +1,7 @@
 """What a file of new cases must look like.
 
 Belongs here: the pandera model of its columns, and the checks of one row at a time.
-Does not: reading files (`source_files.py`), single values (`values.py`), rules over several rows
+Does not: reading files (`files/source.py`), single values (`values.py`), rules over several rows
 and what is made of them (`import_plan.py`).
 
 Customers (and address-book entries) come in one of two shapes: numbered columns
@@ -17,8 +17,8 @@ from typing import Any
 import pandera.pandas as pa
 
 from schemas.columns import META_PREFIX, MetaField, match_columns
+from schemas.files.source import Sheet
 from schemas.issues import Issue, SourceError
-from schemas.source_files import Sheet
 from schemas.texts import canonical
 from schemas.values import (
     DATE_CHECK,

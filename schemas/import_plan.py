@@ -2,7 +2,7 @@
 
 Belongs here: rules over several rows (references, rows of one case), and the way from rows to
 planned requests. All of it without the network: what the account holds already is looked at
-later. Does not: columns and single rows (`import_file.py`), reading files (`source_files.py`).
+later. Does not: columns and single rows (`import_file.py`), reading files (`files/source.py`).
 """
 
 import base64
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.columns import MetaField, resolve_meta
+from schemas.files.source import Sheet
 from schemas.import_file import (
     ImportTable,
     column_issues,
@@ -26,7 +27,6 @@ from schemas.import_file import (
     person_column,
 )
 from schemas.issues import Issue
-from schemas.source_files import Sheet
 from schemas.texts import canonical, folded
 from schemas.values import YES_NO, marital_status, wire_date
 

@@ -1,7 +1,7 @@
 """What files of changes to cases must look like, and the changes that are in them.
 
 Belongs here: the pandera models of update files, the rules over their columns and rows, and
-comparing what a row wants with what a case has. Does not: reading files (`source_files.py`), what
+comparing what a row wants with what a case has. Does not: reading files (`files/source.py`), what
 they have in common with files of new cases (`import_file.py`), or the network.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pandera.pandas as pa
 
 from schemas.columns import META_PREFIX, MetaField, match_columns, resolve_meta
+from schemas.files.source import Sheet
 from schemas.import_file import (
     CUSTOMER_FIELDS,
     META,
@@ -29,7 +30,6 @@ from schemas.import_file import (
 )
 from schemas.import_plan import people_in, repeated_customers
 from schemas.issues import Issue, SourceError
-from schemas.source_files import Sheet
 from schemas.texts import clean
 from schemas.values import column
 

@@ -1,7 +1,7 @@
 """The tasks around `PATCH /cases-bulk-update` and `GET /api-jobs/{apiJobID}`.
 
 Belongs here: handing in a batch, reading the state of its job, and waiting for its end.
-Does not: deciding what is sent, or proving what a job did (`tasks/bulk_updating.py`).
+Does not: deciding what is sent, or proving what a job did (`protocols/updating/bulk.py`).
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Tasks around `GET /cases` and `GET /cases/{caseId}`.
 
 Belongs here: one task per endpoint, each around one client call per page or case.
-Does not: deciding which pages to ask for, or whether they are all (`tasks/listing.py`).
+Does not: deciding which pages to ask for, or whether they are all (`protocols/reading/listing.py`).
 """
 
 import asyncio

@@ -10,8 +10,8 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 from prefect.variables import Variable
 
+from protocols.account.lock import account_name
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
-from tasks.account_lock import account_name
 from willsuite import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,8 +20,8 @@ from prefect.cli.deploy._models import DeploymentConfig
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
+from protocols.account.lock import CONCURRENCY_LIMIT
 from sandbox.server import Sandbox
-from tasks.account_lock import CONCURRENCY_LIMIT
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text())

@@ -12,12 +12,12 @@ from flows.import_cases import import_cases
 from flows.sync_appointments import sync_appointments
 from flows.update_cases import update_cases
 from flows.writing import IncompleteRunError
+from protocols.reading.verification import MAX_SWEEPS
 from schemas.appointment_file import appointment_column_table
 from schemas.import_file import column_table
 from schemas.issues import SourceError
 from schemas.outcomes import Outcome
 from schemas.update_file import bulk_column_table, update_column_table
-from tasks.verification import MAX_SWEEPS
 from willsuite import Settings
 from willsuite.retrying import MAX_ATTEMPTS
 

@@ -161,7 +161,7 @@ class WillSuiteClient:
         """Page after page of `GET /cases` until one is empty.
 
         One pass: cases that move between pages meanwhile can be missed or come twice
-        (`tasks/listing.py` is the pass that checks). A server that gives the same ids for
+        (`reading/listing.py` is the pass that checks). A server that gives the same ids for
         two pages in a row ends it with a ContractError instead of looping.
         """
         before: list[str] = []

@@ -67,7 +67,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
         monkeypatch.setattr(f"tasks.{name}.retry_delay_seconds", 0)
     # else failed runs of other tests in the same Prefect database make each run look twice
     monkeypatch.setattr(
-        "tasks.account_lock._is_a_doubtful_run_known", AsyncMock(return_value=False)
+        "protocols.account.lock._is_a_doubtful_run_known", AsyncMock(return_value=False)
     )
 
 
@@ -922,7 +922,7 @@ def test_credentials_that_may_not_update_stop_the_run_after_one_refusal(
 def test_refusals_that_are_not_about_rows_stop_the_run_after_some_rows(
     start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.bulk_sending.MAX_REFUSED_ROWS", 3)
+    monkeypatch.setattr("protocols.updating.batches.MAX_REFUSED_ROWS", 3)
     sandbox = start_sandbox(cases=50)
     no_such_path = Status(404, body='{"message": "The route could not be found."}')
     sandbox.faults = [Fault(no_such_path, path=BULK, times=None)]

@@ -355,7 +355,7 @@ def test_a_flow_run_that_is_retried_waits_for_the_jobs_of_its_first_attempt(
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     # so that the first attempt looks at the cases once
     monkeypatch.setattr(
-        "tasks.account_lock._is_a_doubtful_run_known", AsyncMock(return_value=False)
+        "protocols.account.lock._is_a_doubtful_run_known", AsyncMock(return_value=False)
     )
     sandbox = start_sandbox(cases=30, job_seconds=0.4)
     ids = sandbox.store.ids[:4]

@@ -25,6 +25,7 @@ from python_calamine import CalamineWorkbook
 
 from flows.import_cases import import_cases
 from flows.writing import IncompleteRunError
+from protocols.account.lock import CONCURRENCY_LIMIT
 from sandbox.faults import (
     Action,
     Applied,
@@ -42,7 +43,6 @@ from sandbox.people import CRM_FIELDS, case_of
 from sandbox.server import BREAKS_OFF, Sandbox
 from sandbox.store import Store
 from schemas.issues import SourceError
-from tasks.account_lock import CONCURRENCY_LIMIT
 from tasks.policy import RunError
 from willsuite.errors import ConfigurationError
 
@@ -56,7 +56,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     """No wait is longer than a test needs it."""
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
-    monkeypatch.setattr("tasks.existing.probe_ref_filter.retry_delay_seconds", 0)
+    monkeypatch.setattr("protocols.reading.lookup.probe_ref_filter.retry_delay_seconds", 0)
 
 
 def run_import(source: Path | str, output: str = "runs", **parameters: Any) -> EndedRun:
@@ -474,7 +474,7 @@ def test_a_row_that_always_fails_is_sent_three_times_and_the_others_go_on(
 def test_a_rate_limit_is_waited_for_and_is_no_failure(
     start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.sending.Sender.failures_in_a_row", 2)
+    monkeypatch.setattr("protocols.importing.sender.Sender.failures_in_a_row", 2)
     sandbox = start_sandbox(cases=30)
     limited = Status(429, {"Retry-After": "1"})
     sandbox.faults = [Fault(limited, path="/cases/create", skip=3, times=3)]
@@ -1055,7 +1055,7 @@ def test_of_two_imports_at_once_one_is_refused_and_no_case_is_there_twice(
 def test_a_taken_limit_of_prefect_keeps_a_run_out_and_a_missing_one_is_warned_of(
     start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch, run_log: list[str]
 ) -> None:
-    monkeypatch.setattr("tasks.account_lock.SLOT_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr("protocols.account.lock.SLOT_WAIT_SECONDS", 0.5)
     sandbox = start_sandbox(cases=30)
     source = write_csv("cases.csv", rows_of(2, 3))
     warning = "no global concurrency limit willsuite-writes (make deploy creates it)"

@@ -89,7 +89,7 @@ def leaks(leaked: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
     monkeypatch.setattr("tasks.cases.get_cases_pages.retry_delay_seconds", 0)
-    monkeypatch.setattr("tasks.existing.probe_ref_filter.retry_delay_seconds", 0)
+    monkeypatch.setattr("protocols.reading.lookup.probe_ref_filter.retry_delay_seconds", 0)
     monkeypatch.setattr("sandbox.server.USERS", ("vexquib.user@example.org",))
     return lambda words: leaked(words, "import-cases")
 
@@ -157,7 +157,7 @@ def test_neither_a_file_that_cannot_be_used_nor_a_fault_of_ours_shows_a_cell(
     def broken(sent: Any, *_others: Any) -> Any:
         raise KeyError("a key")
 
-    for place in ("tasks.sending.echo_of", "tasks.importing.lacking"):
+    for place in ("protocols.importing.sender.echo_of", "protocols.importing.exactly_once.lacking"):
         with monkeypatch.context() as patch:
             patch.setattr(place, broken)
             assert isinstance(run(write_rows("broken.csv", people(len(place)))), KeyError)

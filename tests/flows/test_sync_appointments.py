@@ -23,6 +23,7 @@ from python_calamine import CalamineWorkbook
 
 from flows.sync_appointments import sync_appointments
 from flows.writing import IncompleteRunError
+from protocols.account.lock import account_name
 from sandbox.faults import (
     Action,
     Applied,
@@ -39,7 +40,6 @@ from sandbox.faults import (
 from sandbox.server import Options, Sandbox
 from sandbox.store import Store
 from schemas.issues import SourceError
-from tasks.account_lock import account_name
 from tasks.policy import RunError
 from willsuite import load_settings
 from willsuite.errors import ConfigurationError
@@ -59,7 +59,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     """No wait is longer than a test needs it."""
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
-    monkeypatch.setattr("tasks.existing.probe_ref_filter.retry_delay_seconds", 0)
+    monkeypatch.setattr("protocols.reading.lookup.probe_ref_filter.retry_delay_seconds", 0)
 
 
 @pytest.fixture
@@ -801,7 +801,7 @@ def test_an_appointment_whose_answer_is_lost_is_unknown_and_never_sent_again_by_
     # a good row before each of the others: so many faults would look like a server that is ill
     rows = rows_of(*range(1, 1 + len(LOST_CREATIONS)), **SMS)
     good = [row_of(0, key=f"G-{n}", location=f"G-{n}") for n in range(len(rows))]
-    monkeypatch.setattr("tasks.syncing.Syncer.failures_in_a_row", len(rows))
+    monkeypatch.setattr("protocols.appointments.sync.Syncer.failures_in_a_row", len(rows))
     Aimed(
         sandbox, "POST",
         {row["key"]: lost[0] for row, lost in zip(rows, LOST_CREATIONS, strict=True)},
@@ -951,7 +951,7 @@ def test_a_change_whose_answer_is_lost_is_sent_again_when_the_server_has_surely_
     sync(*rows_of(*numbers))
     rows = rows_of(*numbers, notes="New", start_time="2026-07-20 09:45")
     keys = [row["key"] for row in rows]
-    monkeypatch.setattr("tasks.syncing.Syncer.failures_in_a_row", len(rows))
+    monkeypatch.setattr("protocols.appointments.sync.Syncer.failures_in_a_row", len(rows))
     Aimed(sandbox, "PATCH", {k: lost[0] for k, lost in zip(keys, LOST_CHANGES, strict=True)})
     run = sync(*rows)
     assert run.ends_by_key == {key: lost[1] for key, lost in zip(keys, LOST_CHANGES, strict=True)}
@@ -1004,7 +1004,7 @@ LOST_MESSAGES: dict[str, tuple[list[Action | None], int, int]] = {
 def test_a_message_whose_answer_is_lost_is_asked_for_once_and_unknown_until_a_person_asked(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.syncing.Syncer.failures_in_a_row", 9)
+    monkeypatch.setattr("protocols.appointments.sync.Syncer.failures_in_a_row", 9)
     sync(*rows_of(1, 2, 3, 4))
     asked(sandbox)
     Aimed(sandbox, "PATCH", {key: script for key, (script, _, _) in LOST_MESSAGES.items()})
@@ -1060,7 +1060,7 @@ def test_a_run_that_is_repeated_with_old_words_settles_no_second_doubt_about_a_m
 def test_what_is_uncertain_is_said_whatever_else_becomes_of_its_row(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.syncing.Syncer.failures_in_a_row", 9)
+    monkeypatch.setattr("protocols.appointments.sync.Syncer.failures_in_a_row", 9)
     assert sync(*rows_of(1, 2, 3, 4, 5)).outcomes == {"created": 5}
     Aimed(
         sandbox, "PATCH",
@@ -1145,7 +1145,7 @@ def test_a_deletion_whose_answer_is_lost_is_repeated_and_gone_is_deleted(
     sync(*rows_of(*numbers))
     rows = [deletion_of(number) for number in numbers]
     keys = [row["key"] for row in rows]
-    monkeypatch.setattr("tasks.syncing.Syncer.failures_in_a_row", len(rows))
+    monkeypatch.setattr("protocols.appointments.sync.Syncer.failures_in_a_row", len(rows))
     Aimed(sandbox, "DELETE", {k: lost[0] for k, lost in zip(keys, LOST_DELETIONS, strict=True)})
     run = sync(*rows)
     assert run.ends_by_key == {key: lost[1] for key, lost in zip(keys, LOST_DELETIONS, strict=True)}

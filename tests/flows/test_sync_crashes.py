@@ -114,7 +114,7 @@ def resolution(sandbox: Sandbox, rows: Mapping[str, Mapping[str, Any]]) -> dict[
 
 # -- aimed kills -------------------------------------------------------------------------------
 
-PUT = "tasks.journal:Journal.put"
+PUT = "protocols.account.journal:Journal.put"
 DELETED, MOVED, MADE = ("deleted", None), ("updated", None), ("created", None)
 UNTOLD, UNSURE = ("unknown", "message_unsure"), ("unknown", "creation_unsure")
 SAME = ("unchanged", None)
@@ -178,9 +178,9 @@ def test_a_run_that_is_killed_beside_any_record_of_the_journal_is_taken_up_where
 
 
 BEFORE_SENDING = [
-    ("tasks.journal:_make", "after"),
-    ("tasks.journal:Journal.begin_generation", "after"),
-    ("tasks.journal_marks:write_atomically", "after"),
+    ("protocols.account.journal:_make", "after"),
+    ("protocols.account.journal:Journal.begin_generation", "after"),
+    ("protocols.account.journal_marks:write_atomically", "after"),
     ("flows.sync_appointments:leave_marks", "after"),
     (PUT, "before"),
 ]

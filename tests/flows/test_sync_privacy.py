@@ -95,7 +95,7 @@ def test_no_cell_of_any_row_and_no_word_of_the_server_is_shown_or_kept(
     monkeypatch: pytest.MonkeyPatch,
     leaks: Leaks,
 ) -> None:
-    monkeypatch.setattr("tasks.syncing.Syncer.failures_in_a_row", 30)
+    monkeypatch.setattr("protocols.appointments.sync.Syncer.failures_in_a_row", 30)
     # an answer that is swapped and shifted: what is said of it is said without the values
     sandbox = start_sandbox(cases=30, swapped_emails="in_answers", appointment_zone="Europe/London")
     monkeypatch.setenv("WILLSUITE_TIMEZONE", "America/New_York")
@@ -165,7 +165,9 @@ def test_neither_a_file_that_cannot_be_used_nor_a_fault_of_ours_nor_a_wrong_word
     def broken(*_arguments: Any, **_named: Any) -> Any:
         raise KeyError("a key")
 
-    for number, place in enumerate(["tasks.syncing.end_in_step", "tasks.syncing.creating"]):
+    for number, place in enumerate(
+        ["protocols.appointments.sync.end_in_step", "protocols.appointments.sync.creating"]
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(place, broken)
             assert isinstance(run(people(10 + number)), KeyError)

@@ -63,7 +63,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
         return False
 
     # of runs that other tests have left in Prefect's database
-    monkeypatch.setattr("tasks.account_lock._is_a_doubtful_run_known", none)
+    monkeypatch.setattr("protocols.account.lock._is_a_doubtful_run_known", none)
 
 
 class Run(EndedRun):

@@ -264,11 +264,11 @@ def test_neither_a_file_that_cannot_be_used_nor_a_fault_of_ours_shows_a_cell(
     def broken(*_any: Any, **_others: Any) -> Any:
         raise KeyError("a key")
 
-    places = ["tasks.matching.match"]
+    places = ["protocols.updating.matching.match"]
     if flow is update:
-        places += ["tasks.updating.case_update", "tasks.updating.lost_values"]
+        places += ["protocols.updating.single.case_update", "protocols.updating.single.lost_values"]
     else:
-        places += ["tasks.bulk_sending.bulk_update", "tasks.bulk_updating._judge"]
+        places += ["protocols.updating.batches.bulk_update", "protocols.updating.bulk._judge"]
     sandbox.job_faults = [JobFault(ends="failed", message=SAID)]
     for number, place in enumerate(places, start=3):
         with monkeypatch.context() as patch:

@@ -27,8 +27,8 @@ from schemas.appointment_file import (
     is_appointment_column,
     plan_appointments,
 )
+from schemas.files.source import Sheet, read_sheet
 from schemas.issues import Issue, SourceError
-from schemas.source_files import Sheet, read_sheet
 from schemas.texts import canonical, clean
 from schemas.wall_times import TIME_SENTENCES, time_problems, wire_time
 from willsuite import new_appointment

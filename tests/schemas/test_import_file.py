@@ -8,6 +8,7 @@ import pytest
 
 import schemas.import_file
 from schemas.columns import MetaField
+from schemas.files.source import Sheet
 from schemas.import_file import (
     ADDRESS_BOOK_FIELDS,
     CASE_FIELDS,
@@ -25,7 +26,6 @@ from schemas.import_file import (
     person_column,
 )
 from schemas.issues import Issue, SourceError
-from schemas.source_files import Sheet
 from willsuite.bodies import NewAddressBookEntry, NewCase, NewCustomer
 
 

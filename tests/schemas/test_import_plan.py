@@ -13,10 +13,10 @@ from made_sheets import Record, found, sheet
 
 import schemas.values
 from schemas.columns import MetaField
+from schemas.files.source import Sheet, read_sheet
 from schemas.import_file import ADDRESS_BOOK_FIELDS, CUSTOMER_FIELDS, is_import_column
 from schemas.import_plan import ImportPlan, derived_ref, plan_import
 from schemas.issues import Issue, SourceError
-from schemas.source_files import Sheet, read_sheet
 from schemas.texts import canonical, clean
 from willsuite.bodies import new_case
 

@@ -12,8 +12,8 @@ from made_sheets import Record, found, sheet
 from rich.pretty import pretty_repr
 
 from schemas.columns import MetaField
+from schemas.files.source import Sheet, read_sheet
 from schemas.issues import Issue, SourceError
-from schemas.source_files import Sheet, read_sheet
 from schemas.texts import canonical, clean
 from schemas.update_file import (
     BULK_UPDATE,

@@ -1,0 +1,1 @@
+"""The lock of an account, and what is known of it between runs."""

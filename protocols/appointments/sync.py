@@ -1,0 +1,255 @@
+"""Making, changing and deleting appointments, none of them twice and nobody written to twice.
+
+Belongs here: what one answer does to a booking and to the journal, and the order of it all
+(reliability.md 2.4). Does not: what a row asks for (`bookings.py`), or the journal's file
+(`account/journal.py`).
+
+A creation is sent once: without an answer it stays `unknown` until a person says what became of
+it. Changes and deletions are repeated, after the time in which the server has surely finished;
+but a message to a client is asked for at most once.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from protocols.account.journal import Booking, BookingState, Journal
+from protocols.account.lock import AccountLock
+from protocols.appointments.bookings import (
+    BookingEntry,
+    Step,
+    changed,
+    changing,
+    creating,
+    end_in_step,
+    existing,
+    plan,
+)
+from protocols.appointments.echoes import EchoCheck
+from protocols.rows.dispatcher import Dispatcher, task_ranges
+from schemas.outcomes import Outcome
+from tasks.policy import write_task
+from tasks.progress import Progress
+from willsuite import (
+    Appointment,
+    Effect,
+    WillSuiteClient,
+    WriteResult,
+    appointment_update,
+    new_appointment,
+)
+from willsuite.client import is_id
+
+Record = TypeVar("Record")
+
+MAX_ROUNDS = 3
+"""How often a change or a deletion may be sent."""
+ORDER = (Step.DELETE, Step.UPDATE, Step.RECREATE, Step.CREATE)
+"""Deletions first: they make room in the diary."""
+MAKING = (Step.RECREATE, Step.CREATE)
+
+
+class Syncer(Dispatcher[BookingEntry]):
+    """Carries out the steps of entries."""
+
+    failures_in_a_row = 3
+    """Fewer than elsewhere: each creation without an answer is work for a person."""
+
+    def __init__(
+        self, client: WillSuiteClient, journal: Journal, zone: ZoneInfo, *, recreate: bool
+    ) -> None:
+        super().__init__(client)
+        self._echoes = EchoCheck(zone)
+        self.journal = journal
+        self.recreate = recreate
+
+    def goes_alone(self, entry: BookingEntry) -> bool:
+        """Until a creation was answered: what isn't understood is not sent eight times."""
+        return entry.step in MAKING
+
+    async def carry_out(self, entry: BookingEntry) -> None:
+        """Send what the entry's step asks for."""
+        if entry.step is Step.UPDATE:
+            await self._update(entry)
+            return
+        if entry.step is Step.CREATE:
+            await self._create(entry)
+        elif await self._delete(entry) and entry.step is Step.RECREATE:
+            entry.end(Outcome.NOT_ATTEMPTED, "stopped")
+            await self._create(entry)
+            if entry.outcome is not Outcome.CREATED:
+                entry.message = f"The old appointment is deleted. {entry.message}"
+
+    async def _create(self, entry: BookingEntry) -> None:
+        assert entry.case_id is not None
+        case_id, before = entry.case_id, self.journal.booking(entry.key)
+        body = new_appointment(entry.values)
+        during = creating(entry, before, self.journal)
+
+        async def send() -> WriteResult[Appointment]:
+            result = await self.client.create_appointment(case_id, body)
+            if result.record is not None and not is_id(result.record.id):
+                return replace(result, effect=Effect.AMBIGUOUS, record=None)
+            return result
+
+        result = await self._request(entry, before, during, send)
+        if result is not None and result.effect is Effect.APPLIED and result.record is not None:
+            made = replace(during, state=BookingState.EXISTS, appointment_id=result.record.id)
+            self.journal.put(entry.key, made)
+            self.is_proven = True
+            self._echoes.compare(entry.values, result.record)
+            end_in_step(entry, made, Outcome.CREATED)
+        elif result is not None and result.effect is Effect.AMBIGUOUS:
+            plan(entry, self.journal, recreate=self.recreate)
+
+    async def _update(self, entry: BookingEntry) -> None:
+        assert entry.case_id is not None
+        assert entry.appointment_id is not None
+        at, before = (entry.case_id, entry.appointment_id), self.journal.booking(entry.key)
+        booking = existing(entry, before, self.journal)
+        body = appointment_update(entry.values)
+        result = await self._request(
+            entry,
+            before,
+            changing(booking, entry.values, self.journal),
+            lambda: self.client.update_appointment(*at, body),
+        )
+        if result is None:
+            return
+        if result.effect is Effect.APPLIED:
+            booking = changed(booking, entry.values, self.journal)
+            self.journal.put(entry.key, booking)
+            if result.record is not None:
+                self._echoes.compare(entry.values, result.record)
+            end_in_step(entry, booking, Outcome.UPDATED)
+        elif result.effect is Effect.REJECTED and result.code == "status_404" and before:
+            entry.end(Outcome.CONFLICT, "gone")
+            if self.recreate:
+                # to be made anew in the next round, after a DELETE has shown that it is gone: a
+                # 404 may mean something else, an unknown recipient for one
+                self.journal.put(entry.key, replace(booking, state=BookingState.DELETING))
+                entry.is_open = True
+        elif result.effect is Effect.AMBIGUOUS:
+            _leave_open(entry, "change_unsure")
+
+    async def _delete(self, entry: BookingEntry) -> bool:
+        """Whether it is gone."""
+        before = self.journal.booking(entry.key)
+        booking = existing(entry, before, self.journal)
+        assert booking.appointment_id is not None
+        at = booking.case_id, booking.appointment_id
+        result = await self._request(
+            entry,
+            before,
+            replace(booking, state=BookingState.DELETING),
+            lambda: self.client.delete_appointment(*at),
+        )
+        if result is None:
+            return False
+        was_gone = result.effect is Effect.REJECTED and result.code == "status_404"
+        if result.effect is Effect.APPLIED or (was_gone and before is not None):
+            self.journal.put(entry.key, replace(booking, state=BookingState.DELETED, fields={}))
+            was_sent = booking.state is BookingState.DELETING
+            entry.end(Outcome.DELETED, "was_gone" if was_gone and not was_sent else None)
+            return True
+        if result.effect is Effect.AMBIGUOUS:
+            _leave_open(entry, "deletion_unsure")
+        return False
+
+    async def _request(
+        self,
+        entry: BookingEntry,
+        before: Booking | None,
+        during: Booking,
+        send: Callable[[], Awaitable[WriteResult[Record]]],
+    ) -> WriteResult[Record] | None:
+        """One request, which the journal knows of before it leaves; None if nothing was sent.
+
+        Where it certainly had no effect, the journal and the entry say so already.
+        """
+        self.journal.put(entry.key, during)
+        entry.is_open = False
+        result = await self.attempt(entry, send)
+        if result is None:
+            self.journal.put(entry.key, before)
+            return None
+        if result.effect is Effect.NOT_APPLIED:
+            self.journal.put(entry.key, before)
+            entry.end(Outcome.FAILED, "unreachable")
+            entry.is_open = True
+        elif result.effect is Effect.REJECTED:
+            self.journal.put(entry.key, before)
+            _refuse(entry, result)
+        return result
+
+
+def _leave_open(entry: BookingEntry, code: str) -> None:
+    """To be sent once more, when the server has surely finished with it."""
+    entry.end(Outcome.UNKNOWN, code)
+    entry.is_open = True
+
+
+def _refuse(entry: BookingEntry, result: WriteResult[Record]) -> None:
+    if result.code == "status_404":
+        entry.end(Outcome.REJECTED, "not_found")
+        if result.complaint:  # it may be about something else, the adviser for one (Q43)
+            entry.message = f"{entry.message} WillSuite says: {result.complaint}"
+    else:
+        said = result.complaint or f"WillSuite refused the row ({result.code})."
+        entry.end(Outcome.REJECTED, result.code, said)
+
+
+@write_task(name="send-appointments", task_run_name="send appointments {first} to {last}")
+async def send_appointments(syncer: Syncer, first: int, last: int) -> None:
+    """Carry out the steps of some of `syncer.entries`, counted from 1, both included.
+
+    POST, PATCH and DELETE `/cases/{caseId}/appointments`.
+    """
+    await syncer.send(syncer.entries[first - 1 : last])
+
+
+async def keep_in_step(
+    entries: Sequence[BookingEntry], syncer: Syncer, lock: AccountLock, progress: Progress
+) -> None:
+    """Carry out the entries' steps; repeats what may be repeated.
+
+    Args:
+        entries: planned; those without a step have their outcome.
+        syncer: sends them; afterwards its breaker says what stopped it.
+        lock: of the account, held.
+        progress: for people.
+    """
+    to_send = [entry for entry in entries if entry.step is not None]
+    if not to_send:
+        return
+    if not lock.is_settled:
+        # a run that was killed may have sent what the server is still working on
+        await progress.wait(
+            syncer.settle_seconds, "It isn't known that the last run here ended cleanly"
+        )
+    lock.begin_writing()
+    for _round in range(MAX_ROUNDS):
+        progress.begin("Appointments sent")
+        syncer.begin_round(sorted(to_send, key=lambda entry: ORDER.index(entry.step or MAKING[0])))
+        for step in ORDER:
+            await _send_all(syncer, step)
+        is_open = [entry for entry in to_send if entry.is_open]
+        if not is_open or syncer.stopped_by is not None:
+            break
+        await progress.wait(
+            syncer.rest_seconds, f"{len(is_open):,} change(s) may or may not be made"
+        )
+        for entry in is_open:
+            plan(entry, syncer.journal, recreate=syncer.recreate)
+        to_send = [entry for entry in is_open if entry.step is not None]
+    if syncer.rest_seconds <= 0:  # else the next run waits, or what comes late is the last word
+        lock.settle()
+
+
+async def _send_all(syncer: Syncer, step: Step) -> None:
+    """Those with this step; none of another begins before they have ended."""
+    places = [place for place, entry in enumerate(syncer.entries, 1) if entry.step is step]
+    for first, last in task_ranges(len(places), places[0] if places else 1):
+        if syncer.stopped_by is None:
+            await send_appointments(syncer, first, last)

@@ -1,0 +1,1 @@
+"""Creating the cases of a file, each exactly once in effect."""

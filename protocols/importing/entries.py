@@ -1,0 +1,106 @@
+"""The cases that an import is to create, each with what has become of it.
+
+Belongs here: the entries of an import and the sentences of their codes. Does not: what entries of
+all flows have in common (`rows/ledger.py`), or deciding (`importing/exactly_once.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from protocols.rows.ledger import STOPPED, Entry
+from schemas.import_plan import PlannedCase
+from schemas.outcomes import Outcome
+from willsuite import NewCase, new_case
+
+AGAIN = "Run the same file again: it looks for the reference first."
+SENTENCES = {
+    "interrupted": f"The run was stopped while this row was under way. {AGAIN}",
+    "stopped": STOPPED,
+    "found_later": "The answer was lost; the case was then found in WillSuite.",
+    "unresolved": f"WillSuite's answers were lost, and it could not be looked up. {AGAIN}",
+    "not_created": (
+        f"WillSuite failed {{attempts}} time(s) with this row, and the case isn't there. {AGAIN}"
+    ),
+    "unreadable": (
+        "WillSuite refused the row ({code}) without a reason that can be read, and the case isn't "
+        "there."
+    ),
+    "unreachable": f"WillSuite could not be reached. {AGAIN}",
+    "ref_twice": "More than one case has this reference already: {ids}.",
+    "other_people": (
+        "A case of other people has this reference ({ids}); give the row another one, or correct "
+        "the case."
+    ),
+    "customers_missing": (
+        "The case ({ids}) has fewer customers than the row; add the missing ones in WillSuite."
+    ),
+    "ref_taken": (
+        "WillSuite says that this reference is taken, but shows no case with it; it may belong to "
+        "a deleted one. Use another reference, or ask WillSuite's support."
+    ),
+    "duplicate_case": (
+        "There are now several cases with this reference: {ids}. Remove all but one in WillSuite."
+    ),
+    "lacking": ("The case was created, but {what} of it did not arrive; complete it in WillSuite."),
+    "surname_dropped": (
+        "The case was created without the surname, so the run stopped; WillSuite's API may have "
+        "changed. Complete or remove this case, and report it before importing more."
+    ),
+    "ref_not_kept": (
+        "The case was created under another reference, so the run stopped: a second run would "
+        "not know it again. Correct its reference, and report it before importing more."
+    ),
+    "gone": "The case was created, and at the closing check it was not there any more.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the server said against an entry, until it is known whether it was meant."""
+
+    code: str
+    words: str = field(repr=False)
+    is_ref_taken: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class NewCaseEntry(Entry):
+    """One planned case and what has become of it."""
+
+    sentences: ClassVar[Mapping[str, str]] = SENTENCES
+
+    case: PlannedCase
+    request: NewCase
+    is_pending: bool = False
+    """Its last answer left open whether the case is there."""
+    was_uncertain: bool = False
+    """Some request of it may have been carried out without our knowing."""
+    refusal: Refusal | None = None
+    """Where it may be the echo of our own success."""
+
+    def end(
+        self,
+        outcome: Outcome,
+        code: str | None = None,
+        message: str | None = None,
+        *,
+        case_id: str | None = None,
+        **details: object,
+    ) -> None:
+        """As `Entry.end`; nothing is open any more."""
+        # not super(): a dataclass with slots is another class than the one super() would look for
+        Entry.end(self, outcome, code, message, case_id=case_id, **details)
+        self.is_pending = False
+
+    def leave_open(self, outcome: Outcome, code: str, message: str | None = None) -> None:
+        """Not known yet, or not done yet: to be looked up and perhaps sent again."""
+        self.end(outcome, code, message or SENTENCES["unresolved"])
+        self.is_pending = True
+
+
+def new_case_entry(case: PlannedCase) -> NewCaseEntry:
+    """The entry of a planned case that nothing was done about yet."""
+    return NewCaseEntry(
+        rows=case.rows, key=case.ref, action="create", case=case, request=new_case(case.body)
+    )

@@ -1,0 +1,1 @@
+"""Reading an account: sweeps and their verification, look-ups, the latest export."""

@@ -1,0 +1,366 @@
+"""Which cases with given references or ids the account holds, asked in the cheaper of two ways.
+
+Belongs here: choosing between one sweep over all cases and one look-up a reference or id, and
+reading back what was found. Does not: what a found case means for a row (`importing/`,
+`updating/matching.py`).
+
+A reference that is wrongly taken for absent becomes a duplicate, so neither way is trusted
+blindly: a sweep must have settled (`reading/listing.py`), and the server's `ref` filter, of which
+the vendor says only that it "corresponds", must first find a case that is known to be there, by
+its reference in the other case.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pyarrow as pa
+
+from protocols.reading.listing import WIRE_TIME, list_cases, list_once
+from protocols.reading.verification import Verification
+from schemas.case_tables import nested_cases
+from schemas.texts import canonical
+from tasks.cases import (
+    ONE_CASES_ERRORS,
+    NotRead,
+    case_columns,
+    count_cases,
+    get_cases,
+    together,
+)
+from tasks.connection import connected
+from tasks.files import private_folder
+from tasks.policy import RunError, read_task
+from tasks.progress import Progress, add_progress
+from tasks.spool import merged, part_ids, write_part
+from willsuite import Case, CaseFilters
+from willsuite.client import MAX_PER_PAGE, NO_FILTERS, is_id
+
+SWEEP_OVERHEAD_REQUESTS = 4
+"""The empty last page, the catch-up, its empty page and the closing count."""
+LOOK_UPS_PER_TASK = 500
+MAX_BROKEN = 10
+"""Of so many look-ups of a task the failure may be the cases' own; of more it is the server's."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCase:
+    """A case of the account, as far as a row is compared with it."""
+
+    id: str
+    customers: Sequence[Mapping[str, Any]] = field(repr=False)
+    meta: Mapping[str, str | None] = field(repr=False)
+    notes: str | None = field(repr=False)
+    ref: str | None = field(default=None, repr=False)
+
+
+def found_case(case: Case) -> FoundCase:
+    """A case that was asked for by itself."""
+    people = [msgspec.structs.asdict(person) for person in case.customers or ()]
+    meta = case.meta if isinstance(case.meta, dict) else {}
+    return FoundCase(case.id, people, meta, case.notes, case.ref)
+
+
+FoundCases = Mapping[str, Sequence[FoundCase]]
+"""By canonical reference; a reference that isn't a key is in no case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Cases of the account that were asked for."""
+
+    by_ref: dict[str, list[FoundCase]] = field(default_factory=dict)
+    """By canonical reference."""
+    by_id: dict[str, list[FoundCase]] = field(default_factory=dict)
+    """By id in lower case."""
+    broken: set[str] = field(default_factory=set)
+    """Ids that were asked for in vain: WillSuite fails each time it should show these cases."""
+
+    def with_ref(self, ref: str) -> Sequence[FoundCase]:
+        """The cases with this reference."""
+        return self.by_ref.get(canonical(ref), ())
+
+    def with_id(self, case_id: str) -> FoundCase | None:
+        """The case with this id; a file may have its letters in the other case."""
+        alike = self.by_id.get(case_id.casefold(), ())
+        exact = [case for case in alike if case.id == case_id]
+        return exact[0] if exact else alike[0] if len(alike) == 1 else None
+
+    def is_broken(self, case_id: str) -> bool:
+        """Whether it can't be told if there is a case with this id, nor what it has."""
+        return not self.broken.isdisjoint((case_id, case_id.lower()))
+
+    def add(self, case: FoundCase, *, has_ref: bool, has_id: bool) -> None:
+        """Let it be found by that of its reference and id which was asked for.
+
+        By another one it might be found alone, where the account has several.
+        """
+        if has_id:
+            self.by_id.setdefault(case.id.casefold(), []).append(case)
+        if has_ref:
+            self.by_ref.setdefault(canonical(case.ref or ""), []).append(case)
+
+    def without(self, ids: Collection[str]) -> "Found":
+        """The same, but for the cases with these ids."""
+        by_ref, by_id = (
+            {key: [case for case in cases if case.id not in ids] for key, cases in found.items()}
+            for found in (self.by_ref, self.by_id)
+        )
+        return Found(by_ref, by_id, self.broken)
+
+    def __or__(self, other: "Found") -> "Found":
+        return Found(
+            self.by_ref | other.by_ref, self.by_id | other.by_id, self.broken | other.broken
+        )
+
+
+async def find_cases(
+    refs: Collection[str], with_people: Collection[str], workspace: Path, progress: Progress
+) -> FoundCases:
+    """All cases whose reference is one of `refs`.
+
+    `with_people` are those of `refs` whose customers matter. What is read waits in `workspace`
+    until the call ends.
+
+    Raises:
+        WillSuiteError: the account can't be read.
+        RunError: neither way gives an answer that can be relied on.
+    """
+    if not refs:
+        return {}
+    with _folder(workspace) as folder:
+        found = (await _find(refs, folder, progress)).by_ref
+        wanted = [case for ref in with_people for case in found.get(canonical(ref), ())]
+        whole = await _with_people(wanted, folder)
+        return {ref: [whole.get(case.id, case) for case in cases] for ref, cases in found.items()}
+
+
+async def current_cases(
+    ids: Collection[str], refs: Collection[str], workspace: Path, progress: Progress
+) -> Found:
+    """The cases with one of these ids or references, as they are now.
+
+    An id that isn't in the answer, nor broken, is in no case. Raises as `find_cases`.
+    """
+    with _folder(workspace) as folder:
+        sweep_requests = await _sweep_requests() if len(ids) > SWEEP_OVERHEAD_REQUESTS else inf
+        if len(ids) + len(refs) < sweep_requests:
+            found = await _find(refs, folder, progress) if refs else Found()
+            return found | await _by_id(ids, folder, progress)
+        found = await _sweep(refs, ids, folder, progress)
+        # what a list doesn't show may be there all the same; an id can be asked for
+        missing = [case_id for case_id in ids if found.with_id(case_id) is None]
+        return found | await _by_id(missing, folder, progress)
+
+
+async def changed_cases(
+    ids: Collection[str], since: datetime, workspace: Path, progress: Progress
+) -> Found:
+    """Those of the cases with these ids that can be read cheaply after a change of them all.
+
+    One sweep over all cases changed since then, or a look-up of each, whichever takes fewer
+    requests. A case that isn't in the answer is only not known to be changed.
+    """
+    with _folder(workspace) as folder:
+        filters = CaseFilters(updated_after=since.strftime(WIRE_TIME))
+        if len(ids) > SWEEP_OVERHEAD_REQUESTS:
+            count = await count_cases(filters)
+            if count is not None and -(-count // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS < len(ids):
+                return _matching(await list_once(folder, filters, progress), (), ids)
+        return await _by_id(ids, folder, progress)
+
+
+async def ids_changed_since(
+    wire_time: str, workspace: Path, progress: Progress
+) -> frozenset[str] | None:
+    """Ids of all cases changed at or after this time, in the vendor's format.
+
+    None where too much moves for it to be told. Raises as `find_cases`.
+    """
+    with _folder(workspace) as folder:
+        listing = await list_cases(folder, CaseFilters(updated_after=wire_time), progress)
+        if listing.verification is Verification.UNCONVERGED:
+            return None
+        return frozenset(case_id for part in listing.parts for case_id in part_ids(part))
+
+
+async def with_people(cases: Sequence[FoundCase], workspace: Path) -> dict[str, FoundCase]:
+    """`cases` by id; those that a list shows without customers are asked for by their id."""
+    with _folder(workspace) as folder:
+        return {case.id: case for case in cases} | await _with_people(cases, folder)
+
+
+@contextlib.contextmanager
+def _folder(workspace: Path) -> Iterator[Path]:
+    """A folder for what is read, gone at the end."""
+    folder = private_folder(workspace / uuid4().hex[:8])
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _find(refs: Collection[str], folder: Path, progress: Progress) -> Found:
+    with_letters = any(ref.swapcase() != ref for ref in refs)
+    total, is_filter_proven = await probe_ref_filter(with_letters)
+    if total == 0:
+        return Found()
+    sweep_requests = -(-(total or 0) // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS
+    # of double spaces and letters of another width a filter may think otherwise than `canonical`
+    are_plain = all(canonical(ref) == ref.casefold() for ref in refs)
+    found = None
+    if total is not None and is_filter_proven and are_plain and len(refs) < sweep_requests:
+        found = await _look_up(refs, folder, progress)
+    return found or await _sweep(refs, (), folder, progress, is_filter_proven)
+
+
+async def _sweep_requests() -> float:
+    total = await count_cases()
+    return inf if total is None else -(-total // MAX_PER_PAGE) + SWEEP_OVERHEAD_REQUESTS
+
+
+async def _sweep(
+    refs: Collection[str],
+    ids: Collection[str],
+    folder: Path,
+    progress: Progress,
+    is_filter_proven: bool = False,
+) -> Found:
+    listing = await list_cases(folder, NO_FILTERS, progress)
+    found = _matching(listing.parts, refs, ids, sorted(listing.gone))
+    absent = [ref for ref in refs if canonical(ref) not in found.by_ref]
+    if listing.verification is not Verification.UNCONVERGED or not absent:
+        return found
+    rest = await _look_up(absent, folder, progress) if is_filter_proven else None
+    if rest is None:
+        raise RunError(
+            "It can't be told which references are in WillSuite already, because too much moves "
+            "there; nothing more was sent. Run it again when fewer people are working."
+        )
+    return found | rest
+
+
+async def _by_id(ids: Collection[str], folder: Path, progress: Progress) -> Found:
+    """Each case by its own request; what no id can look like isn't asked for."""
+    wanted: list[str] = sorted(filter(is_id, ids))
+    parts: list[Path] = []
+    broken: set[str] = set()
+    to_ask = wanted
+    while to_ask:
+        progress.begin("Cases looked up")
+        absent: list[str] = []
+        for start in range(0, len(to_ask), LOOK_UPS_PER_TASK):
+            parts.append(folder / f"by-id-{len(parts)}.arrow")
+            batch = to_ask[start : start + LOOK_UPS_PER_TASK]
+            not_read = await _get_all_but_broken(batch, parts[-1])
+            absent += not_read.absent
+            broken.update(not_read.broken)
+            await progress.add(len(batch), len(to_ask))
+        # a file may have the letters of an id in the other case, and the server may mind
+        to_ask = sorted({each.lower() for each in absent}.difference(wanted, to_ask))
+    found = _matching(parts, (), wanted) if parts else Found()
+    return replace(found, broken=broken)
+
+
+async def _get_all_but_broken(ids: Sequence[str], part: Path) -> NotRead:
+    try:
+        return await get_cases(ids, part, may_be_no_ids=True)
+    except ONE_CASES_ERRORS:  # after all patience
+        return await get_cases(ids, part, may_be_no_ids=True, max_broken=MAX_BROKEN)
+
+
+async def _with_people(cases: Iterable[FoundCase], folder: Path) -> dict[str, FoundCase]:
+    """A list may leave a case's customers out: one that shows none is asked for by its id."""
+    ids = [case.id for case in cases if not case.customers]
+    if not ids:
+        return {}
+    part = folder / "people.arrow"
+    await get_cases(ids, part)
+    return {row["id"]: _found(row) for table in merged([part]) for row in table.to_pylist()}
+
+
+@read_task(name="probe-ref-filter")
+async def probe_ref_filter(with_letters: bool) -> tuple[int | None, bool]:
+    """How many cases there are (None: it isn't said), and whether the filter by ref finds one
+    that is known to be there, written in the other case: a filter that tells a from A misses
+    what is the same reference to us, and perhaps to the server.
+
+    `with_letters` says whether the references to be looked up have any.
+    """
+    async with connected() as client:
+        first = await client.get_cases_page(1)
+        total = None if first.cases and not first.total else first.total
+        refs = [case.ref for case in first.cases if case.ref]
+        known = next((ref for ref in refs if ref.swapcase() != ref or not with_letters), None)
+        if known is None:
+            return total, False
+        page = await client.get_cases_page(1, filters=CaseFilters(ref=known.swapcase()))
+        return total, canonical(known) in {canonical(case.ref or "") for case in page.cases}
+
+
+@read_task(name="look-up-refs")
+async def look_up_refs(refs: Sequence[str], part: Path) -> bool:
+    """Cases with these references (`GET /cases?ref=`) into the file `part`.
+
+    Returns:
+        False where one answer doesn't show all that it counts, so that looking up is no way to
+        find out; `part` is not written then.
+    """
+    async with connected() as client:
+
+        async def fetch(ref: str) -> pa.Table | None:
+            page = await client.get_cases_page(1, filters=CaseFilters(ref=ref))
+            await add_progress(1, None)
+            is_whole = not page.cases if page.total is None else len(page.cases) >= page.total
+            if not is_whole:
+                return None
+            return nested_cases(case_columns(page.cases), page.fetch_number)[0]
+
+        tables = await together(fetch(ref) for ref in refs)
+    if any(table is None for table in tables):
+        return False
+    write_part(part, [table for table in tables if table is not None])
+    return True
+
+
+async def _look_up(refs: Collection[str], folder: Path, progress: Progress) -> Found | None:
+    """None where the filter can't be used for it."""
+    progress.begin("References looked up")
+    wanted, parts = sorted(refs), []
+    for start in range(0, len(wanted), LOOK_UPS_PER_TASK):
+        parts.append(folder / f"look-up-{start}.arrow")
+        if not await look_up_refs(wanted[start : start + LOOK_UPS_PER_TASK], parts[-1]):
+            return None
+    return _matching(parts, refs)
+
+
+def _matching(
+    parts: Sequence[Path],
+    refs: Collection[str],
+    ids: Collection[str] = (),
+    without: Sequence[str] = (),
+) -> Found:
+    wanted_refs = {canonical(ref) for ref in refs}
+    wanted_ids = {case_id.casefold() for case_id in ids}
+    found = Found()
+    for table in merged(parts, without):
+        columns = table["id"].to_pylist(), table["ref"].to_pylist()
+        for index, (case_id, ref) in enumerate(zip(*columns, strict=True)):
+            key = canonical(ref) if ref and wanted_refs else ""
+            has_ref, has_id = key in wanted_refs, case_id.casefold() in wanted_ids
+            if has_ref or has_id:
+                case = _found(table.slice(index, 1).to_pylist()[0])
+                found.add(case, has_ref=has_ref, has_id=has_id)
+    return found
+
+
+def _found(row: Mapping[str, Any]) -> FoundCase:
+    meta = {entry["field_id"]: entry["value"] for entry in row["meta"] or ()}
+    return FoundCase(row["id"], row["customers"] or (), meta, row["notes"], row["ref"])

@@ -1,0 +1,109 @@
+"""What has become of each row of a writing run so far; at every moment a complete answer.
+
+Belongs here: the entries of a running import or update, and the row outcomes they stand for. Does
+not: what the entries of one flow have beside (`importing/entries.py`, `updating/changes.py`),
+deciding, or files (`rows/run_files.py`).
+
+An entry says `unknown` from just before its request leaves until its answer is judged, so that a
+run that is stopped in between has told the truth.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, TypeVar
+
+from schemas.issues import Issue
+from schemas.outcomes import Outcome, RowOutcome
+
+STOPPED = "The run stopped before this row's turn."
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """Rows of a file that are carried out together, and what has become of them."""
+
+    sentences: ClassVar[Mapping[str, str]] = {}
+    """What a person is told, by code."""
+
+    rows: tuple[int, ...]
+    """As a spreadsheet shows them."""
+    key: str
+    """How the file names the case."""
+    action: str
+    outcome: Outcome = Outcome.NOT_ATTEMPTED
+    case_id: str | None = None
+    code: str | None = "stopped"
+    message: str | None = field(default=STOPPED, repr=False)
+    attempts: int = 0
+
+    def end(
+        self,
+        outcome: Outcome,
+        code: str | None = None,
+        message: str | None = None,
+        *,
+        case_id: str | None = None,
+        **details: object,
+    ) -> None:
+        """Give it this outcome; `message` is the code's sentence unless another one is given."""
+        self.outcome, self.code = outcome, code
+        sentence = self.sentences.get(code or "")
+        self.message = message or (sentence and sentence.format(**details))
+        self.case_id = case_id or self.case_id
+
+    def row_outcomes(self) -> Iterable[RowOutcome]:
+        """One for each of its rows."""
+        for row in self.rows:
+            yield RowOutcome(
+                row,
+                self.key,
+                self.action,
+                self.outcome,
+                self.case_id,
+                self.code,
+                self.message,
+                self.attempts,
+            )
+
+
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
+
+
+class Ledger(Generic[AnyEntry]):
+    """All rows of a file: those that can be sent as entries, the others rejected."""
+
+    def __init__(
+        self,
+        entries: Sequence[AnyEntry],
+        issues: Mapping[int, Sequence[Issue]],
+        keys: Mapping[int, str],
+    ) -> None:
+        self.entries = entries
+        self.issues = issues
+        """By row; a row has these or is in an entry."""
+        self._keys = keys
+
+    def outcomes(self) -> list[RowOutcome]:
+        """One for each row, as things stand."""
+        return sorted(
+            [*self._rejected(), *(row for entry in self.entries for row in entry.row_outcomes())],
+            key=lambda outcome: outcome.row,
+        )
+
+    def _rejected(self) -> Iterable[RowOutcome]:
+        for row, issues in self.issues.items():
+            yield RowOutcome(
+                row,
+                self._keys.get(row),
+                "none",
+                Outcome.REJECTED,
+                code=issues[0].code,
+                message=" ".join(map(_sentence, issues)),
+            )
+
+
+def _sentence(issue: Issue) -> str:
+    """Names the column, where the issue's own sentence doesn't."""
+    if issue.column is None or issue.column in issue.message:
+        return issue.message
+    return f"{issue.column}: {issue.message}"

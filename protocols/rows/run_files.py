@@ -1,0 +1,101 @@
+"""What a writing run leaves: a folder with the outcome of every row, and the rejected rows.
+
+Belongs here: the layout of a run's folder, fixed by design.md:
+
+    <output>/<flow>-<UTC time>-<id>/outcomes.parquet      every row
+                                   /rejected.xlsx         rows to correct and feed back in
+
+Does not: deciding outcomes, or the form of a rejects file (`schemas/files/workbooks.py`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.columns import BOOKKEEPING, REJECTED_BECAUSE, REJECTED_ROW, normalised
+from schemas.files.source import Sheet
+from schemas.files.workbooks import rejects_file
+from schemas.issues import Issue
+from schemas.outcomes import OUTCOMES, Outcome, RowOutcome, outcome_table
+from tasks.files import private_folder, write_atomically
+from tasks.policy import OutputError
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """Where a run's files are."""
+
+    folder: Path
+    outcomes: Path
+    rejected: Path | None
+    """None where no row was rejected."""
+
+
+def run_folder(output: str, flow: str) -> Path:
+    """A new folder's path for one run; nothing is created yet.
+
+    Raises:
+        OutputError: it isn't a folder of this machine.
+    """
+    if "://" in output:
+        raise OutputError("The output of this flow must be a folder of this machine, not a URL.")
+    return Path(output) / f"{flow}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+
+
+def write_run_files(
+    folder: Path,
+    outcomes: Sequence[RowOutcome],
+    sheet: Sheet,
+    issues: Mapping[int, Sequence[Issue]],
+    schema: pa.Schema = OUTCOMES,
+) -> RunFiles:
+    """Write `outcomes.parquet` and, if there are any, the rejected rows into `folder`.
+
+    Each file is whole or not there; both are readable by their owner only.
+
+    Args:
+        folder: created where it isn't there.
+        outcomes: one for each row of the sheet.
+        sheet: the rows as they were read.
+        issues: what is wrong with rejected rows, to mark their cells.
+        schema: of the outcomes.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    private_folder(folder)
+    sink = pa.BufferOutputStream()
+    pq.write_table(outcome_table(outcomes, sheet.rows, schema), sink, compression="zstd")
+    write_atomically(folder / "outcomes.parquet", sink.getvalue().to_pybytes())
+    rejected = [outcome for outcome in outcomes if outcome.outcome is Outcome.REJECTED]
+    path = None
+    if rejected:
+        suffix, content = _rejects(rejected, sheet, issues)
+        path = folder / f"rejected{suffix}"
+        write_atomically(path, content)
+    return RunFiles(folder, folder / "outcomes.parquet", path)
+
+
+def _rejects(
+    rejected: Iterable[RowOutcome], sheet: Sheet, issues: Mapping[int, Sequence[Issue]]
+) -> tuple[str, bytes]:
+    """Two columns of ours, then the person's own; rows longer than the header keep their tail."""
+    headers = [header for header in sheet.frame.columns if normalised(header) not in BOOKKEEPING]
+    places = {header: number for number, header in enumerate(headers, start=2)}
+    cells = sheet.frame[headers].astype(object).where(sheet.frame[headers].notna(), None)
+    index_of = {row: index for index, row in enumerate(sheet.rows)}
+    rows: list[list[str | None]] = []
+    marked: set[tuple[int, int]] = set()
+    for outcome in rejected:
+        own = cells.iloc[index_of[outcome.row]].tolist()
+        tail = sheet.surplus.get(outcome.row, [])
+        for issue in issues.get(outcome.row, ()):
+            if issue.column in places:
+                marked.add((len(rows), places[issue.column]))
+        rows.append([str(outcome.row), outcome.message, *own, *tail])
+    return rejects_file([REJECTED_ROW, REJECTED_BECAUSE, *headers], rows, marked)

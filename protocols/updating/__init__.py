@@ -1,0 +1,1 @@
+"""Changing cases, one by one or by jobs, and proving by their values that they changed."""

@@ -1,0 +1,248 @@
+"""The changes that an update is to make, each with what has become of it.
+
+Belongs here: the entries of both update flows, the sentences of their codes, and what is left to
+be changed in a case. Does not: which case a row means (`updating/matching.py`), sending
+(`updating/bulk.py`, `updating/single.py`).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from protocols.people import Sameness, likest, missing_people
+from protocols.reading.lookup import FoundCase
+from protocols.rows.ledger import STOPPED, Entry
+from schemas.outcomes import ChangeOutcome, Outcome, RowOutcome
+from schemas.update_file import WantedChange, same_text
+
+AGAIN = "Run the same file again: it reads the case first."
+SENTENCES = {
+    "stopped": STOPPED,
+    "not_found": "WillSuite has no case with this id or reference; correct it.",
+    "case_unreadable": (
+        "WillSuite fails each time when it is asked for this case, so nothing was sent; the other "
+        "rows were not kept up. Open the case in WillSuite, or report its id to its support."
+    ),
+    "ref_twice": "More than one case has this reference: {ids}. Give the id instead.",
+    "id_and_ref_differ": (
+        "The case with this id has another reference; correct one of the two, or leave one blank."
+    ),
+    "case_repeated": (
+        "Row {other} names the same case in another way; give all its changes in one row."
+    ),
+    "interrupted": f"The run was stopped while this row was under way. {AGAIN}",
+    "under_way": (
+        "The run was stopped while WillSuite worked on job {job_id}, which has this row. Run the "
+        "same file again: it waits for the job first."
+    ),
+    "unread": f"The change was handed in, but the case could not be read back. {AGAIN}",
+    "unreachable": f"WillSuite could not be reached. {AGAIN}",
+    "not_applied": f"WillSuite failed, and the case doesn't show the change. {AGAIN}",
+    "job_failed": "WillSuite's job {job_id} failed, and the case is unchanged. {said}",
+    "job_stuck": (
+        "WillSuite's job {job_id} did not end in time, and the case is unchanged so far. Run the "
+        "same file again later."
+    ),
+    "skipped": "WillSuite's job {job_id} ended, and the case is unchanged. {said}",
+    "not_read_back": "WillSuite's job ended as completed; the case was not read back.",
+    "not_believed": f"It isn't known whether the change was carried out. {AGAIN}",
+    "gone": "The case is not there any more.",
+    "renamed_already": "The case has its new reference already.",
+    "same_names": (
+        "A customer of the same name is in the case already, and nothing tells the two apart; if "
+        "it is somebody else, add the person in WillSuite."
+    ),
+    "perhaps_there": (
+        "A customer of the case may be this person, with another birth date or without a surname; "
+        "correct the customer or the row, or add the person in WillSuite."
+    ),
+    "ref_taken": "Another case has the new reference already: {ids}.",
+    "ref_refused": (
+        "WillSuite says that the new reference is taken, but shows no case with it; it may belong "
+        "to a deleted one."
+    ),
+    "ref_unclear": (
+        "No case has the old reference and one has the new one, but it differs from the row; if it "
+        "is the case, write its reference into ref and run the file again."
+    ),
+    "refused_after": "A part of the row was carried out; then WillSuite refused: {said}",
+    "not_kept": (
+        "WillSuite accepted the change, but the case doesn't show it; look at the case before "
+        "running the file again."
+    ),
+    "values_lost": (
+        "The case was changed, but WillSuite did not keep: {what}. Complete it in WillSuite."
+    ),
+    "nobody_added": (
+        "WillSuite accepted a customer, and the case doesn't show anybody new, so the run stopped; "
+        "look at the case before running the file again."
+    ),
+    "surname_dropped": (
+        "A customer was added without the surname, so the run stopped; WillSuite's API may have "
+        "changed. Correct the customer, and report it before adding more."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a row wants and its case hasn't got; empty where they agree."""
+
+    ref: str | None = field(default=None, repr=False)
+    notes: str | None = field(default=None, repr=False)
+    meta: Mapping[str, str] = field(default_factory=dict, repr=False)
+    customers: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+
+    @property
+    def has_fields(self) -> bool:
+        """Whether something differs that a case has once."""
+        return bool(self.ref or self.notes or self.meta)
+
+    def __bool__(self) -> bool:
+        return self.has_fields or bool(self.customers)
+
+    def fields(self, case: FoundCase) -> dict[str, Any]:
+        """The values to be sent, under their wire names; without customers.
+
+        Whether CRM values that aren't sent stay isn't documented (facts.md 3.6), so those that
+        the case has go along.
+        """
+        meta = {key: value for key, value in case.meta.items() if value} | dict(self.meta)
+        values = {"ref": self.ref, "notes": self.notes, "meta": self.meta and meta}
+        return {name: value for name, value in values.items() if value}
+
+
+def difference(
+    wanted: WantedChange, case: FoundCase, known_people: Collection[str] | None = None
+) -> Difference:
+    """What is left to be changed in `case`.
+
+    `known_people` are the ids of its customers before any was added, if some may have been.
+    """
+    return Difference(
+        ref=None if wanted.new_ref is None or wanted.new_ref == case.ref else wanted.new_ref,
+        notes=None if same_text(wanted.notes or "", case.notes) else wanted.notes,
+        meta={
+            key: value
+            for key, value in wanted.meta.items()
+            if not same_text(value, case.meta.get(key))
+        },
+        customers=missing_people(wanted.customers, case.customers, known_people),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class ChangeEntry(Entry):
+    """One wanted change and what has become of it."""
+
+    sentences: ClassVar[Mapping[str, str]] = SENTENCES
+
+    wanted: WantedChange = field(repr=False)
+    meta_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    case: FoundCase | None = field(default=None, repr=False)
+    """As it was last read."""
+    to_do: Difference = field(default_factory=Difference, repr=False)
+    """What is left to be changed in it."""
+    known_people: frozenset[str] | None = None
+    """Ids of the customers that the case had before any was added."""
+    taken_count: int = 0
+    """In how many batches it was that WillSuite may have taken."""
+    has_applied: bool = False
+    """Something of it was accepted by the server."""
+    is_open: bool = False
+    """Its last answer left open whether it was carried out; once the case is read, it may be sent
+    again."""
+    is_broken: bool = False
+    """WillSuite failed each time when the case was to be read back."""
+    remark: str | None = None
+    """The code of what a person has to know, however well the row ends."""
+    before: str | None = field(default=None, repr=False)
+    after: str | None = field(default=None, repr=False)
+
+    def see(self, case: FoundCase) -> None:
+        """`case` is what the account has now."""
+        self.case, self.case_id = case, case.id
+        self.to_do = difference(self.wanted, case, self.known_people)
+
+    def reopen(self) -> None:
+        """As if nothing had been asked about it."""
+        self.end(Outcome.NOT_ATTEMPTED, "stopped")
+        self.case_id, self.case, self.to_do = None, None, Difference()
+        self.action, self.remark, self.before, self.after = "none", None, None, None
+
+    def plan(self) -> None:
+        """What is to be done now is what the outcome shows as before and after."""
+        assert self.case is not None
+        self.action = "update"
+        self.known_people = frozenset(person["id"] for person in self.case.customers)
+        self.before = _shown(self._values(self.case))
+        self.after = _shown(self._values(None))
+
+    def _values(self, case: FoundCase | None) -> dict[str, Any]:
+        """The fields that are to be changed, by column: as `case` has them, or as wanted."""
+        assert self.case is not None
+        to_do = self.to_do
+        values: dict[str, Any] = {}
+        if to_do.ref:
+            values["ref"] = case.ref if case else to_do.ref
+        if to_do.notes:
+            values["notes"] = case.notes if case else to_do.notes
+        for key, value in to_do.meta.items():
+            values[self.meta_headers.get(key, key)] = case.meta.get(key) if case else value
+        if to_do.customers:
+            people = case.customers if case else [*self.case.customers, *to_do.customers]
+            values["customers"] = [_name(person) for person in people]
+        return values
+
+    def row_outcomes(self) -> Iterable[RowOutcome]:
+        """As `Entry.row_outcomes`, with what was before and what was wanted."""
+        for row in Entry.row_outcomes(self):
+            yield ChangeOutcome(
+                row.row, row.key, row.action, row.outcome, row.case_id, row.code, row.message,
+                row.attempts, self.before, self.after,
+            )  # fmt: skip
+
+
+def _name(person: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (person.get("first_names"), person.get("last_name"))))
+
+
+def _shown(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False)
+
+
+def change_entry(wanted: WantedChange, meta_headers: Mapping[str, str]) -> ChangeEntry:
+    """The entry of a wanted change that nothing was done about yet."""
+    return ChangeEntry(
+        rows=(wanted.row,),
+        key=wanted.key,
+        action="none",
+        wanted=wanted,
+        meta_headers=meta_headers,
+    )
+
+
+def end_unchanged(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
+    """Give entries that have nothing to do their outcome; returns the others, planned."""
+    to_do = []
+    for entry in entries:
+        assert entry.case is not None
+        people = entry.wanted.customers
+        alike = {likest(person, entry.case.customers, people) for person in people}
+        entry.remark = "same_names" if Sameness.PERHAPS in alike else None
+        if Sameness.CLASH in alike:
+            entry.end(Outcome.CONFLICT, "perhaps_there")
+        elif entry.to_do:
+            entry.plan()
+            to_do.append(entry)
+        else:
+            entry.end(Outcome.UNCHANGED, entry.remark)
+    return to_do
+
+
+def changed_columns(entries: Iterable[ChangeEntry]) -> dict[str, int]:
+    """In how many rows each column differs, or did, from what the case has; most frequent first."""
+    counts = Counter(name for entry in entries if entry.after for name in json.loads(entry.after))
+    return dict(counts.most_common())

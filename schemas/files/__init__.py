@@ -1,0 +1,1 @@
+"""CSV, Parquet and workbooks as people save them, down to clean text cells."""

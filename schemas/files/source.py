@@ -1,0 +1,346 @@
+"""Files people bring: CSV as people really save it, Parquet, Excel workbooks.
+
+Belongs here: which kind a file is, its header, and its cells as clean texts with row numbers as a
+spreadsheet shows them. Does not: what a column means (`import_file.py` and its like).
+
+Whatever the kind, a file comes down to records of texts, the header being one of them; the same
+header rules and the same cleaning then hold for all kinds.
+"""
+
+# ruff: noqa: RUF001, RUF003 - signs that look like others are what is looked for
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.columns import letters_of
+from schemas.files import delimited, parquet, workbooks
+from schemas.issues import Issue, SourceError
+from schemas.texts import clean
+
+MAX_BYTES = 200_000_000
+MAX_ROWS = 500_000
+
+_BATCH = 10_000
+_NOT_TEXT = (
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls), or one with a password",
+     "Save it as .xlsx without a password, or as CSV."),
+    (b"\x1f\x8b", "compressed (gzip)", "Unpack it first."),
+    (b"BZh", "compressed (bzip2)", "Unpack it first."),
+    (b"\xfd7zXZ\0", "compressed (xz)", "Unpack it first."),
+    (b"\x28\xb5\x2f\xfd", "compressed (zstd)", "Unpack it first."),
+    (b"7z\xbc\xaf\x27\x1c", "compressed (7z)", "Unpack it first."),
+    (b"ARROW1", "a Feather or Arrow file", "Save it as Parquet or CSV."),
+    (b"%PDF", "a PDF", "Save the table as .xlsx or CSV."),
+    (b"SQLite format 3\0", "a database", "Save the table as CSV."),
+    (b"{\\rtf", "a text document (RTF)", "Save the table as .xlsx or CSV."),
+)  # fmt: skip
+
+_EXCEL_ERRORS = pa.array(
+    ["#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#SPILL!", "#CALC!",
+     "#GETTING_DATA", "#FIELD!", "#BLOCKED!", "#CONNECT!", "#UNKNOWN!", "#BUSY!"],
+    pa.large_string(),
+)  # fmt: skip
+
+# UTF-8 read as cp1252 and saved again: "Ã©" for é, "â€™" for ’, "Â£" for £, "Å‚" for ł. Signs that
+# may well follow a capital Ã at the end of a word (“MAÇÃ”) tell nothing there.
+_CONTINUATION = "\x80-\x9f¡-º¼-¿€‚ƒ„†‡ˆ‰Š‹ŒŽ˜™š›œžŸ"
+_PUNCTUATION = "\xa0»‘’“”•–—…"
+_DAMAGED = re.compile(
+    f"\ufffd|[ÃÅÄ][{_CONTINUATION}]|(?<![A-ZÀ-Þ])Ã[{_PUNCTUATION}]|Ã[{_PUNCTUATION}](?=[^\\W\\d_])"
+    "|â€|â‚¬|Â[\xa0-\xbf]"
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A file as text, one row per record, before any column has a meaning."""
+
+    frame: pd.DataFrame
+    """The header's texts as columns, every one of dtype `str`; clean cells, blank ones missing."""
+    rows: list[int]
+    """The row of each frame row as a spreadsheet shows it: the header is row 1."""
+    issues: list[Issue]
+    """What is wrong with the structure or the text of single rows, which are in `frame` too."""
+    surplus: dict[int, list[str]]
+    """By spreadsheet row: the cells of a too long row beyond the header."""
+    blank_rows: int
+    """How many wholly blank rows were left out."""
+    description: str
+    """The kind of the file, for a log line; nothing of its content, nor its name."""
+
+
+def read_sheet(
+    source: str | Path, *, is_known: Callable[[str], bool], encoding: str | None = None
+) -> Sheet:
+    """Read a CSV file, a Parquet file or an Excel workbook; the content tells which it is.
+
+    Args:
+        source: the path of the file.
+        is_known: tells whether the text of a header is one of the columns the caller knows.
+        encoding: of a CSV file, where it can't be told.
+
+    Raises:
+        SourceError: there is no such file, or it can't be used as a whole.
+    """
+    data = _content(Path(source))
+    for magic, what, advice in _NOT_TEXT:
+        if data.startswith(magic):
+            raise SourceError(f"The file is {what}. {advice}")
+    if data.startswith(b"PAR1"):
+        description, records = parquet.read_records(data, max_rows=MAX_ROWS)
+    elif data.startswith(b"PK\x03\x04"):
+        description, records = workbooks.read_records(data)
+    else:
+        description, records = delimited.read_records(data, is_known=is_known, encoding=encoding)
+    return _sheet(description, records, is_known)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise SourceError(
+                f"The file has {size / 1e6:,.0f} MB; {MAX_BYTES / 1e6:,.0f} MB is the most that "
+                "is taken. Split it, and bring the parts one after the other."
+            )
+        if not path.is_file():
+            raise SourceError(f"{path} is not a file.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise SourceError(f"There is no file {path}.") from None
+    except PermissionError:
+        raise SourceError(f"The file {path} may not be read by this user.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no valid path"
+        raise SourceError(f"The file {path} can't be read: {reason}.") from None
+
+
+# -- header ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Header:
+    row: int
+    names: list[str]
+    """One per column, "" where there is none."""
+
+    @property
+    def first_row(self) -> int:
+        """The row below the header."""
+        return self.row + 1
+
+    @property
+    def width(self) -> int:
+        """The number of columns up to the last named one."""
+        return max(position for position, name in enumerate(self.names, 1) if name)
+
+
+def _header(records: Iterator[Sequence[str]], is_known: Callable[[str], bool]) -> _Header:
+    """Take records up to the header, which is the first that isn't blank."""
+    named = ((row, [clean(cell) for cell in record]) for row, record in enumerate(records, 1))
+    header = next((_Header(row, names) for row, names in named if any(names)), None)
+    if header is None:
+        raise SourceError("The file is empty.")
+    if not any(is_known(name) for name in header.names if name):
+        where = "The first row" if header.row == 1 else f"Row {header.row}, the first with a value,"
+        raise SourceError(
+            f"{where} holds none of the column names that are known; is the header missing?"
+        )
+    _refuse_equal_names(header.names)
+    return header
+
+
+def _refuse_equal_names(names: list[str]) -> None:
+    positions: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        positions.setdefault(name.casefold(), []).append(position)
+    for name, same in positions.items():
+        if name and len(same) > 1:
+            which = " and ".join(_place(position) for position in same)
+            raise SourceError(f"Columns {which} have the same name. Rename or remove one.")
+
+
+def _refuse_values_without_name(names: list[str], table: pa.Table) -> None:
+    for position, name in enumerate(names):
+        if not name and table[position].null_count < len(table):
+            raise SourceError(
+                f"Column {_place(position)} has values but no name. Give it a name in the header, "
+                "or remove its values."
+            )
+
+
+def _place(position: int) -> str:
+    """A column as people find it: by the letter of a spreadsheet, and by its number."""
+    return f"{letters_of(position)} ({position + 1})"
+
+
+# -- cells -----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Findings:
+    """What turns up while cells are cleaned, by spreadsheet row."""
+
+    counts: dict[int, int] = field(default_factory=dict)
+    """How many cells a row has that has too few or too many of them."""
+    surplus: dict[int, list[str]] = field(default_factory=dict)
+    damaged: list[tuple[int, int]] = field(default_factory=list)
+    """Rows, and positions of columns."""
+
+
+def _sheet(
+    description: str, records: Iterator[Sequence[str]], is_known: Callable[[str], bool]
+) -> Sheet:
+    header = _header(records, is_known)
+    findings = _Findings()
+    table = _cleaned(records, header, findings)
+    _refuse_values_without_name(header.names, table)
+    error_cells = _error_cells(table, header)
+    table = table.select([position for position, name in enumerate(header.names) if name])
+    kept = _rows_with_something(table, findings.surplus, header.first_row)
+    frame = table.filter(kept).combine_chunks().to_pandas()
+    frame.columns = pd.Index([name for name in header.names if name], dtype="str")
+    rows = [row for row, is_kept in enumerate(kept.to_pylist(), header.first_row) if is_kept]
+    return Sheet(
+        frame=frame,
+        rows=rows,
+        issues=_issues(findings, error_cells, header, set(rows)),
+        surplus=findings.surplus,
+        blank_rows=header.first_row - 2 + len(kept) - len(rows),
+        description=description,
+    )
+
+
+def _cleaned(records: Iterator[Sequence[str]], header: _Header, findings: _Findings) -> pa.Table:
+    """The records below the header as a table of texts, with null for blank."""
+    fields = [pa.field(str(position), pa.large_string()) for position in range(len(header.names))]
+    batches = []
+    row = header.first_row
+    while batch := list(islice(records, _BATCH)):
+        if row - header.first_row + len(batch) > MAX_ROWS:
+            raise SourceError(
+                f"The file has more than {MAX_ROWS:,} rows, which is the most that is taken. "
+                "Split it, and bring the parts one after the other."
+            )
+        columns = zip(*_even(batch, row, header, findings), strict=True)
+        arrays = [
+            _cleaned_column(cells, row, position, findings)
+            for position, cells in enumerate(columns)
+        ]
+        batches.append(pa.record_batch(arrays, schema=pa.schema(fields)))
+        row += len(batch)
+    return pa.Table.from_batches(batches, schema=pa.schema(fields))
+
+
+def _even(
+    batch: list[Sequence[str]], first_row: int, header: _Header, findings: _Findings
+) -> Iterator[Sequence[str]]:
+    """`batch` with as many cells in each record as the header has."""
+    width = len(header.names)
+    for row, record in enumerate(batch, first_row):
+        if len(record) == width:
+            yield record
+            continue
+        surplus = [_cleaned_cell(cell) for cell in record[width:]]
+        while surplus and not surplus[-1]:
+            surplus.pop()
+        if surplus:
+            findings.surplus[row] = surplus
+            findings.counts[row] = width + len(surplus)
+        elif len(record) < header.width:
+            findings.counts[row] = len(record)
+        yield [*record[:width], *[""] * (width - len(record))]
+
+
+def _cleaned_column(
+    cells: Sequence[str], first_row: int, position: int, findings: _Findings
+) -> pa.Array:
+    texts = pa.array(cells, pa.large_string())
+    # Nearly all cells are plain; cleaning only the others takes a tenth of the time
+    is_plain = pc.and_(pc.ascii_is_printable(texts), pc.equal(pc.ascii_trim(texts, " "), texts))
+    cleaned = []
+    for index in pc.indices_nonzero(pc.invert(is_plain)).to_pylist():
+        cell, row = cells[index], first_row + index
+        if "\0" in cell:
+            raise SourceError(f"Row {row} holds a NUL character. Remove it at the source.")
+        if _DAMAGED.search(cell):
+            findings.damaged.append((row, position))
+        cleaned.append(_cleaned_cell(cell))
+    texts = pc.replace_with_mask(texts, pc.invert(is_plain), pa.array(cleaned, texts.type))
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, texts.type), texts)
+
+
+def _cleaned_cell(cell: str) -> str:
+    """`cell` without blank ends; with one form of line ends, whatever system saved the file."""
+    return clean(cell).replace("\r\n", "\n")
+
+
+def _rows_with_something(table: pa.Table, surplus: Iterable[int], first_row: int) -> pa.Array:
+    """A boolean for each row of `table`."""
+    kept = np.zeros(len(table), dtype=bool)
+    for column in table.columns:
+        kept |= column.is_valid().to_numpy()
+    kept[[row - first_row for row in surplus]] = True
+    return pa.array(kept)
+
+
+# -- issues ----------------------------------------------------------------------------------
+
+
+def _error_cells(table: pa.Table, header: _Header) -> list[tuple[int, int]]:
+    """Rows, and positions of columns, of cells in which a spreadsheet shows an error."""
+    return [
+        (header.first_row + index, position)
+        for position, column in enumerate(table.columns)
+        for index in pc.indices_nonzero(pc.is_in(column, value_set=_EXCEL_ERRORS)).to_pylist()
+    ]
+
+
+def _issues(
+    findings: _Findings, error_cells: list[tuple[int, int]], header: _Header, rows: set[int]
+) -> list[Issue]:
+    """All of them, by row and then from left to right."""
+    found = [
+        (row, -1, _uneven(row, count, header))
+        for row, count in findings.counts.items()
+        if row in rows
+    ]
+    for row, position in findings.damaged:
+        found.append((row, position, Issue(row, header.names[position], "damaged_text", _DAMAGE)))
+    for row, position in error_cells:
+        found.append((row, position, Issue(row, header.names[position], "error_cell", _ERROR)))
+    return [issue for *_, issue in sorted(found, key=lambda entry: entry[:2])]
+
+
+_DAMAGE = (
+    "Letters of this text were lost or became other signs when the file was saved (like Ã© for é). "
+    "Type the text anew, or save the source as UTF-8."
+)
+_ERROR = "The spreadsheet shows an error here. Enter the value itself, or empty the cell."
+
+
+def _uneven(row: int, count: int, header: _Header) -> Issue:
+    if count > len(header.names):
+        return Issue(
+            row,
+            None,
+            "too_many_cells",
+            f"The row has {count} cells, more than the header, which has {len(header.names)}. A "
+            "value that holds the separator needs quotation marks around it; or the header lacks "
+            "a name.",
+        )
+    return Issue(
+        row,
+        None,
+        "too_few_cells",
+        f"The row ends after cell {count}, but the header has {header.width}. Check that every "
+        "value stands in its column.",
+    )
