@@ -28,7 +28,7 @@ from flows.writing import (
 )
 from protocols.account.journal import Journal, journal_path, open_journal
 from protocols.account.journal_marks import check_marks, leave_marks
-from protocols.account.lock import account_lock, account_name
+from protocols.account.lock import account_lock
 from protocols.appointments.bookings import (
     BookingEntry,
     booking_entry,
@@ -142,7 +142,7 @@ async def _work(
     workspace: Path,
     progress: Progress,
 ) -> str | None:
-    account = account_name(client.settings)
+    account = client.settings.account_name
     path = journal_path(options.journal, account)
     if options.dry_run:
         with _rehearsal(path) as known:

@@ -10,7 +10,6 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 from prefect.variables import Variable
 
-from protocols.account.lock import account_name
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 from willsuite import load_settings
 
@@ -48,7 +47,7 @@ def start_sandbox(
             monkeypatch.setenv("WILLSUITE_CLIENT_SECRET", CLIENT_SECRET)
             if "prefect_server" in request.fixturenames:
                 # ports come again: what an earlier test left in Prefect is another account's
-                Variable.unset(f"willsuite_journal_{account_name(load_settings())}")
+                Variable.unset(f"willsuite_journal_{load_settings().account_name}")
             return sandbox
 
         yield start

@@ -1,17 +1,19 @@
 """Where the account is, with which credentials, and how hard to press it.
 
-Belongs here: reading and checking the `WILLSUITE_*` variables (environment or `.env`).
-Does not: Prefect blocks (`tasks/connection.py`), which build the same `Settings`.
+Belongs here: reading and checking the `WILLSUITE_*` variables (environment or `.env`), and which
+account they mean. Does not: Prefect blocks (`tasks/connection.py`), which build the same `Settings`.
 
 Every refusal is a `ConfigurationError` with one sentence and no value in it.
 """
 
+import hashlib
 import ipaddress
+import re
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from willsuite.errors import ConfigurationError
@@ -29,12 +31,16 @@ def _is_loopback(host: str) -> bool:
 
 
 def _checked_url(url: str) -> str:
-    """`url` without a trailing slash, if a token may be sent to it."""
+    """`url` in its plainest form, if a token may be sent to it.
+
+    One form for one place, since it is part of an account's identity: scheme and host in small
+    letters, neither the scheme's own port nor a trailing slash.
+    """
     if any(c.isspace() or not c.isprintable() for c in url):
         raise ValueError("must not contain white space")
     try:
         parts = urlsplit(url)
-        host, _port = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError("is not a valid URL") from None
     if not host or parts.scheme not in ("http", "https"):
@@ -48,7 +54,10 @@ def _checked_url(url: str) -> str:
             "must start with https://, because the token and the clients' data would cross "
             "the network readable (plain http is accepted for this machine only)"
         )
-    return url.rstrip("/")
+    shown_host = f"[{host}]" if ":" in host else host
+    is_usual_port = port in (None, {"http": 80, "https": 443}[parts.scheme])
+    place = shown_host if is_usual_port else f"{shown_host}:{port}"
+    return f"{parts.scheme}://{place}{parts.path}".rstrip("/")
 
 
 def _checked_zone(name: str) -> str:
@@ -80,8 +89,10 @@ class Settings(BaseSettings):
     base_url: Url = DEFAULT_BASE_URL
     token_url: Url | None = None
     """None stands for `<base_url>/oauth/token`; the vendor's page leaves the base open."""
-    client_id: str = Field(min_length=1)
+    client_id: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
     client_secret: SecretStr = Field(min_length=1)
+    account: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
+    """A name for the account that outlives its API keys; empty: the keys are the account."""
     max_concurrency: int = Field(default=8, ge=1, le=64)
     requests_per_minute: float | None = Field(default=None, gt=0)
     """A ceiling of our own; without it the pace is learned from the server."""
@@ -91,6 +102,19 @@ class Settings(BaseSettings):
     """Deadline for one whole request, connection and body included."""
     job_poll_seconds: float = Field(default=300, gt=0)
     job_timeout_seconds: float = Field(default=7200, gt=0)
+
+    @property
+    def account_name(self) -> str:
+        """What files, locks and variables of the account are called: 16 hexadecimal digits.
+
+        Two keys of one CRM can't be told to be of one account; `account` tells it, by a name, or
+        by these digits of the keys that were used before.
+        """
+        if re.fullmatch(r"[0-9a-f]{16}", self.account):
+            return self.account
+        identity = f"account {self.account}" if self.account else self.client_id
+        # a hash: the client id is nobody else's business
+        return hashlib.sha256(f"{self.base_url}\n{identity}".encode()).hexdigest()[:16]
 
     @property
     def token_endpoint(self) -> str:

@@ -11,7 +11,6 @@ and a duplicate can't be deleted. So a run holds
   keeps runs on other machines out; `make deploy` creates it.
 """
 
-import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -79,12 +78,6 @@ def state_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "willsuite-flows"
 
 
-def account_name(settings: Settings) -> str:
-    """What files and variables of an account are called."""
-    # a hash: the client id is nobody else's business
-    return hashlib.sha256(f"{settings.base_url}\n{settings.client_id}".encode()).hexdigest()[:16]
-
-
 @asynccontextmanager
 async def account_lock(settings: Settings) -> AsyncIterator[AccountLock]:
     """Hold the locks of the account for the time of the block.
@@ -93,7 +86,7 @@ async def account_lock(settings: Settings) -> AsyncIterator[AccountLock]:
         RunError: another run holds one of them.
         OSError: the state folder can't be written.
     """
-    name = account_name(settings)
+    name = settings.account_name
     folder = private_folder(state_folder())
     is_first_here = not (folder / f"{name}.lock").exists()
     lock = filelock.FileLock(folder / f"{name}.lock", timeout=0, mode=0o600)

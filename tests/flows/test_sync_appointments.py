@@ -23,7 +23,6 @@ from python_calamine import CalamineWorkbook
 
 from flows.sync_appointments import sync_appointments
 from flows.writing import IncompleteRunError
-from protocols.account.lock import account_name
 from sandbox.faults import (
     Action,
     Applied,
@@ -334,7 +333,7 @@ def test_a_run_leaves_private_files_and_artifacts_and_nothing_temporary(
     assert {path.name for path in Path("runs").iterdir()} == {".lock", folder.name}
     assert folder.name.startswith("sync-appointments-2")
     sync(*rows_of(1, 2), dry_run=True)  # whoever only reads the journal leaves its files private
-    account = account_name(load_settings())
+    account = load_settings().account_name
     assert journal_file().name == f"appointments-{account}.sqlite3"
     for place in ("runs", "data/journal", "state"):
         for path in [tmp_path / place, *(tmp_path / place).rglob("*")]:
@@ -496,7 +495,7 @@ def outside(sandbox: Sandbox) -> str:
     sync(row | {"key": "by hand"}, journal="elsewhere")
     shutil.rmtree("elsewhere")
     shutil.rmtree("state")
-    asyncio.run(Variable.aunset(f"willsuite_journal_{account_name(load_settings())}"))
+    asyncio.run(Variable.aunset(f"willsuite_journal_{load_settings().account_name}"))
     asked(sandbox)
     [made] = sandbox.appointments
     return made
@@ -1288,7 +1287,7 @@ def test_without_the_journal_that_there_was_nothing_is_sent_until_a_new_one_is_b
     sandbox: Sandbox, forget: Callable[[str], None]
 ) -> None:
     sync(row_of(1))
-    account = account_name(load_settings())
+    account = load_settings().account_name
     forget(account)
     asked(sandbox)
     for dry_run in (False, True):
@@ -1394,7 +1393,7 @@ def test_an_account_whose_api_keys_were_made_anew_goes_on_with_its_journal_under
     monkeypatch.setenv("WILLSUITE_CLIENT_ID", "renewed")
     run = sync(row_of(1))
     assert run.outcomes == {"not_attempted": 1}
-    name = f"appointments-{account_name(load_settings())}.sqlite3"
+    name = f"appointments-{load_settings().account_name}.sqlite3"
     assert f"rename it to {name}" in str(run.state.message)
     journal_file().rename(Path("data/journal") / name)
     assert sync(row_of(1)).end == ("unchanged", None)

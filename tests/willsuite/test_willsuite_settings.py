@@ -51,13 +51,45 @@ def test_trailing_slashes_of_the_base_url_are_dropped():
         "http://127.0.0.1",
         "http://127.0.0.2:1",
         "http://[::1]:8080/api",
-        "http://LOCALHOST/api",
         "https://example.org",
-        "HTTPS://example.org/api",
     ],
 )
 def test_https_anywhere_and_plain_http_on_this_machine_are_accepted(url):
     assert load(base_url=url, token_url=url).base_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("http://LOCALHOST/api", "http://localhost/api"),
+        ("HTTPS://Example.org:443/Api/", "https://example.org/Api"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("https://[2001:DB8::1]:8443", "https://[2001:db8::1]:8443"),
+        ("https://example.org:80/api", "https://example.org:80/api"),
+    ],
+)
+def test_one_place_has_one_url_however_it_is_written(url, plain):
+    assert load(base_url=url).base_url == plain
+    assert load(base_url=url).account_name == load(base_url=plain).account_name
+
+
+def test_an_account_is_its_keys_at_its_url_unless_it_has_a_name():
+    keys = [load(), load(client_id="another"), load(base_url="https://example.org/api")]
+    names = [settings.account_name for settings in keys]
+    named = load(account=" Acme "), load(account="Acme", client_id="another")
+    assert len({*names, named[0].account_name}) == 4
+    assert named[0].account_name == named[1].account_name
+    assert load(client_id=" someone\n").account_name == names[0]
+
+
+def test_the_name_that_files_bear_can_be_said_outright_when_the_keys_were_renewed():
+    before = load().account_name
+    assert load(client_id="renewed").account_name != before
+    assert load(client_id="renewed", account=before).account_name == before
+
+
+def test_files_of_earlier_versions_keep_their_account():
+    assert load().account_name == "99ddbf3ac4a9e17b"
 
 
 @pytest.mark.parametrize("name", ["base_url", "token_url"])
