@@ -73,10 +73,12 @@ deploy: $(STAMP) ## create the work pool, the writing lock and all deployments o
 worker: $(STAMP) ## run what is scheduled, until Ctrl-C
 	$(BIN)/prefect worker start --pool willsuite
 
-lock: ## resolve requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --group dev --universal \
+lock: ## resolve requirements.lock anew
+	@[ -x .venv-lock/bin/uv ] || { $(PYTHON) -m venv .venv-lock \
+	  && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check "uv>=0.9"; }
+	.venv-lock/bin/uv pip compile pyproject.toml --group dev --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --upgrade \
 	  --custom-compile-command "make lock" -o requirements.lock
 
-clean: ## remove the virtual environment and the demo's data
-	rm -rf .venv data/demo
+clean: ## remove the virtual environments and the demo's data
+	rm -rf .venv .venv-lock data/demo

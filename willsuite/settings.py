@@ -1,7 +1,8 @@
 """Where the account is, with which credentials, and how hard to press it.
 
 Belongs here: reading and checking the `WILLSUITE_*` variables (environment or `.env`), and which
-account they mean. Does not: Prefect blocks (`tasks/connection.py`), which build the same `Settings`.
+account they mean. Does not: Prefect blocks (`tasks/connection.py`), which build the same
+`Settings`.
 
 Every refusal is a `ConfigurationError` with one sentence and no value in it.
 """
