@@ -32,6 +32,8 @@ from tasks.snapshots import LocalOutput
 Extra = Literal["forbid", "ignore"]
 OnReject = Literal["complete", "fail"]
 
+WAIT_SECONDS = 6 * 3600.0
+"""How long a run waits for its turn, unless it is told."""
 PROBLEMS_SHOWN = 20
 """Of a file full of mistakes the log shows some; rejected.xlsx has them all."""
 

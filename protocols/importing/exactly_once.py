@@ -2,7 +2,7 @@
 
 Belongs here: the order of looking, settling, sending and looking again (reliability.md 2.3).
 Does not: what an answer does to an entry (`importing/sender.py`), how references are looked up
-(`reading/lookup.py`), the locks (`account/lock.py`).
+(`reading/lookup.py`), the lock (`account/lock.py`).
 
 The account is the journal and `ref` is the key. A request whose answer is lost may have been
 carried out, or may be later still; so it is never repeated at once, but looked up after the time
@@ -12,7 +12,7 @@ in which the server has surely finished or given up.
 from collections.abc import Sequence
 from pathlib import Path
 
-from protocols.account.lock import AccountLock
+from protocols.account.known import KnownAccount
 from protocols.importing.entries import SENTENCES, NewCaseEntry
 from protocols.importing.sender import Sender, create_cases
 from protocols.people import Likeness, lacking, likeness_of
@@ -56,7 +56,7 @@ async def _find(entries: Sequence[NewCaseEntry], workspace: Path, progress: Prog
 
 
 async def create_absent(
-    absent: Sequence[NewCaseEntry], lock: AccountLock, workspace: Path, progress: Progress
+    absent: Sequence[NewCaseEntry], known: KnownAccount, workspace: Path, progress: Progress
 ) -> str | None:
     """Create the cases of `absent`, of which the account had none when they were looked for.
 
@@ -69,7 +69,7 @@ async def create_absent(
     """
     async with connected() as client:
         settle_seconds = client.settings.settle_seconds
-        if absent and not lock.is_settled:
+        if absent and not known.is_settled:
             # a run that was killed may have sent what the server is still working on
             await progress.wait(
                 settle_seconds, "It isn't known that the last run here ended cleanly"
@@ -77,10 +77,10 @@ async def create_absent(
             absent = await look_for(absent, workspace, progress)
         if not absent:
             return None
-        lock.begin_writing()
+        await known.begin_writing()
         sender = Sender(client)
         await _send_in_rounds(sender, absent, workspace, progress)
-        lock.settle()
+        await known.settle()
         await _audit(absent, settle_seconds, workspace, progress)
         return sender.stopped_by
 

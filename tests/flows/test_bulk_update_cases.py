@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
@@ -65,10 +64,6 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.001)
     for name in ("existing.probe_ref_filter", "cases.get_cases", "cases.count_cases"):
         monkeypatch.setattr(f"tasks.{name}.retry_delay_seconds", 0)
-    # else failed runs of other tests in the same Prefect database make each run look twice
-    monkeypatch.setattr(
-        "protocols.account.lock._is_a_doubtful_run_known", AsyncMock(return_value=False)
-    )
 
 
 def run_update(source: Path | str, output: str = "runs", **parameters: Any) -> EndedRun:
@@ -1266,11 +1261,11 @@ def test_of_two_runs_at_once_one_is_refused_and_nothing_is_in_two_jobs(
 
     def update_too(_store: Store) -> None:
         with ThreadPoolExecutor() as pool:
-            second.append(pool.submit(run_update, source, "elsewhere").result())
+            second.append(pool.submit(run_update, source, wait_seconds=0).result())
 
     sandbox.faults = [Fault(Change(update_too), path="/api-jobs/*")]
     assert run_update(source).ends == [UPDATED] * 6
     assert second[0].ends == [("not_attempted", "stopped", 0)] * 6
     assert second[0].state.is_failed()
-    assert "Another run on this machine is writing" in str(second[0].state.message)
+    assert "writes to this WillSuite account" in str(second[0].state.message)
     assert len(batches(sandbox)) == 1
