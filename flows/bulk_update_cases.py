@@ -154,7 +154,9 @@ async def _work(
         wanted = [entry.wanted for entry in entries]
         ids = [change.case_id for change in wanted if change.case_id]
         refs = [change.ref for change in wanted if change.ref]
-        exported, watermark = await exported_cases(options.exports, ids, refs)
+        exported, watermark = await exported_cases(
+            options.exports, client.settings.account_name, ids, refs
+        )
         changed = await ids_changed_since(watermark, workspace, progress)
         if changed is not None:
             entries = end_unchanged_by(exported.without(changed), entries)

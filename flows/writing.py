@@ -27,7 +27,7 @@ from schemas.update_file import UpdateKind, plan_updates
 from tasks.crm_fields import get_crm_fields
 from tasks.policy import RunError
 from tasks.progress import Progress, show_result
-from tasks.snapshots import LocalOutput
+from tasks.workspace import run_workspace
 
 Extra = Literal["forbid", "ignore"]
 OnReject = Literal["complete", "fail"]
@@ -101,7 +101,7 @@ class WritingRun:
             return None
         try:
             with (
-                LocalOutput(Path(self.output)).workspace() as workspace,
+                run_workspace(Path(self.output)) as workspace,
                 Progress(f"{self.flow}-progress").shown() as progress,
             ):
                 stopped_by = await work(workspace, progress)

@@ -298,7 +298,7 @@ def test_a_run_leaves_private_files_and_artifacts_and_nothing_temporary(
     run = run_import(write_csv("cases.csv", [*rows_of(2, 3), row_of(4, ref="")]))
     folder = Path(run.summary["folder"])
     assert {path.name for path in folder.iterdir()} == {"outcomes.parquet", "rejected.xlsx"}
-    assert {path.name for path in Path("runs").iterdir()} == {".lock", folder.name}
+    assert {path.name for path in Path("runs").iterdir()} == {folder.name}
     assert folder.name.startswith("import-cases-2")
     for path in [Path("runs"), *Path("runs").rglob("*"), *(tmp_path / "state").rglob("*")]:
         mode = stat.S_IMODE(path.stat().st_mode)
