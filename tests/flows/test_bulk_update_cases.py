@@ -401,6 +401,12 @@ def no_export() -> None:
     Path("exports").mkdir()
 
 
+def another_accounts() -> None:
+    export()
+    pointer = Path("exports/latest.json")
+    pointer.write_text(json.dumps(json.loads(pointer.read_text()) | {"account": "0" * 16}))
+
+
 def a_cut_table() -> None:
     export()
     table = next(Path("exports/snapshots").glob("*/case_meta.parquet"))
@@ -411,6 +417,7 @@ def a_cut_table() -> None:
     ("spoil", "sentence"),
     [
         (no_export, "There is no export in exports; run export-cases first, or use"),
+        (another_accounts, "name the folder of this account's exports, or use"),
         (a_cut_table, "case_meta.parquet); export again, or use"),
     ],
 )
@@ -427,7 +434,7 @@ def test_an_export_that_cannot_be_read_is_a_sentence_and_nothing_is_sent(
     run = run_update(source, compare_to="latest", exports="exports")
     assert run.state.is_failed()
     assert run.ends == [("not_attempted", "stopped", 0)] * 2
-    assert f'{sentence} compare_to="live".' in str(run.state.message)
+    assert f'{sentence} compare_to="live"' in str(run.state.message)
     assert "Traceback" not in "\n".join(run_log)
     assert sandbox.requests == []
 

@@ -1,5 +1,6 @@
 """A private folder for one run, whatever becomes of the others."""
 
+import fcntl
 import os
 import signal
 import stat
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,23 +92,33 @@ def test_many_at_once_in_one_process_have_folders_of_their_own(tmp_path: Path) -
     assert workspaces(tmp_path) == set()
 
 
+@pytest.mark.parametrize("step", ["pathlib.Path.mkdir", "fcntl.flock"])
 def test_a_run_whose_new_folder_is_taken_for_a_leftover_makes_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """The moment between the folder and its lock, in which another run clears up."""
-    real, cleared = Path.mkdir, []
+    """Another run clears up after the folder is made, or when its lock is just about to be held."""
+    real = {"pathlib.Path.mkdir": Path.mkdir, "fcntl.flock": fcntl.flock}[step]
+    lost: list[set[Path]] = []
 
-    def mkdir_then_another_run(path: Path, *arguments: int, **named: bool) -> None:
-        real(path, *arguments, **named)
-        if not cleared and path.name.startswith(".run-"):
-            cleared.append(path)
+    def another_run() -> None:
+        if not lost:
+            lost.append(workspaces(tmp_path))
             with run_workspace(tmp_path):
                 pass
 
-    monkeypatch.setattr(Path, "mkdir", mkdir_then_another_run)
+    def mkdir(*arguments: Any, **named: Any) -> None:
+        real(*arguments, **named)
+        another_run()
+
+    def flock(*arguments: Any) -> None:
+        another_run()
+        real(*arguments)
+
+    monkeypatch.setattr(step, mkdir if real is Path.mkdir else flock)
     with run_workspace(tmp_path) as ours:
         assert workspaces(tmp_path) == {ours}
-    assert cleared != [ours]
+        assert lost != [set()]
+        assert lost != [{ours}]
 
 
 def test_it_is_for_its_owner_only(tmp_path: Path) -> None:
