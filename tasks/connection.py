@@ -7,9 +7,10 @@ among all tasks of a run. A client never crosses a task boundary as an argument.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from typing import Annotated
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, WithJsonSchema
 
 from willsuite import Settings, WillSuiteClient, load_settings
 from willsuite.errors import ConfigurationError
@@ -20,6 +21,10 @@ _MANNERS = (
     "timezone", "max_concurrency", "requests_per_minute", "settle_seconds", "read_timeout_seconds",
     "job_poll_seconds", "job_timeout_seconds",
 )  # fmt: skip
+
+# the UI has a field for a number, and two tabs for a number or nothing; left empty, it is nothing
+WholeNumber = Annotated[int | None, WithJsonSchema({"type": "integer"})]
+Number = Annotated[float | None, WithJsonSchema({"type": "number"})]
 
 _current: ContextVar[WillSuiteClient | None] = ContextVar("willsuite_client", default=None)
 
@@ -66,29 +71,29 @@ class WillSuiteConnection(Block):
         title="Time zone",
         description=f"Of the times in files of appointments, such as Europe/London. {_EMPTY}",
     )
-    max_concurrency: int | None = Field(
+    max_concurrency: WholeNumber = Field(
         default=None, title="Requests at once", description=f"1 to 64. {_EMPTY}"
     )
-    requests_per_minute: float | None = Field(
+    requests_per_minute: Number = Field(
         default=None,
         title="Requests per minute",
         description=f"A ceiling of your own, below what WillSuite allows. {_EMPTY}",
     )
-    settle_seconds: float | None = Field(
+    settle_seconds: Number = Field(
         default=None,
         title="Settle seconds",
         description="After a lost answer, or a run that was killed: until WillSuite has surely "
         f"finished. {_EMPTY}",
     )
-    read_timeout_seconds: float | None = Field(
+    read_timeout_seconds: Number = Field(
         default=None, title="Request timeout, seconds", description=f"Of one request. {_EMPTY}"
     )
-    job_poll_seconds: float | None = Field(
+    job_poll_seconds: Number = Field(
         default=None,
         title="Job poll, seconds",
         description=f"How often a bulk job is asked about; WillSuite wants 300 to 600. {_EMPTY}",
     )
-    job_timeout_seconds: float | None = Field(
+    job_timeout_seconds: Number = Field(
         default=None,
         title="Job timeout, seconds",
         description=f"After it a bulk job counts as stuck. {_EMPTY}",
