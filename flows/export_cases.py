@@ -119,7 +119,10 @@ async def export_cases(
             summary = await _export(open_output(str(output)), account, options)
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
-    message = f"{summary['cases']:,} cases exported, verification: {summary['verification']}."
+    message = (
+        f"{summary['cases']:,} cases exported to {summary['snapshot']}, "
+        f"verification: {summary['verification']}."
+    )
     return Completed(message=message, data=summary)  # type: ignore[return-value]
 
 
@@ -142,7 +145,7 @@ async def _export(output: Output, account: str, options: _Options) -> ExportSumm
         manifest = _manifest(account, listing, files, fields_note)
         is_latest, pruned = _publish(output, past, tables, manifest, options.keep_last)
         await progress.finish()
-    await _show(manifest)
+    await _show(output.location(manifest["snapshot"]), manifest)
     return ExportSummary(
         snapshot=output.location(manifest["snapshot"]),
         manifest=output.location(f"manifests/{manifest['snapshot'].rpartition('/')[2]}.json"),
@@ -276,14 +279,14 @@ def _manifest(
     }
 
 
-async def _show(manifest: Mapping[str, Any]) -> None:
+async def _show(snapshot: str, manifest: Mapping[str, Any]) -> None:
     """The result as an artifact of the run, for people; counts only."""
     rows = "\n".join(f"| {table} | {count:,} |" for table, count in manifest["rows"].items())
     await show_result(
         key="export-cases-result",
         description="Rows per table and how sure it is that they are all",
         markdown=(
-            f"## {manifest['snapshot']}\n\n| table | rows |\n| --- | ---: |\n{rows}\n\n"
+            f"## {snapshot}\n\n| table | rows |\n| --- | ---: |\n{rows}\n\n"
             f"Verification: **{manifest['verification']}** after {len(manifest['sweeps'])} "
             f"sweep(s); WillSuite counts {manifest['counted']}."
         ),

@@ -145,7 +145,7 @@ class Output(ABC):
 
     @abstractmethod
     def location(self, name: str) -> str:
-        """Where `name` below the output is, as a path or URL for a person."""
+        """Where `name` below the output is, as an absolute path or URL for a person."""
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
@@ -225,7 +225,7 @@ class LocalOutput(Output):
 
     def location(self, name: str) -> str:
         """As `Output.location`."""
-        return str(self._root / name)
+        return str((self._root / name).absolute())
 
     def read(self, name: str) -> bytes | None:
         """As `Output.read`."""

@@ -938,7 +938,7 @@ GOOD = a_file_with([row_of(2)])
 @pytest.mark.parametrize(
     ("source", "parameters", "error", "sentence"),
     [
-        (lambda: "nowhere.csv", {}, SourceError, "There is no file nowhere.csv."),
+        (lambda: "nowhere.csv", {}, SourceError, "There is no file /"),
         (a_directory, {}, SourceError, "folder.csv is not a file."),
         (a_file_with([row_of(2, nots="x")]), {}, SourceError, "nearest known name: notes"),
         (a_file_with([{"name": "Ann"}]), {}, SourceError, "is the header missing?"),

@@ -1461,7 +1461,7 @@ GOOD = a_file_with(id=id_of(2), notes="x")
 @pytest.mark.parametrize(
     ("source", "parameters", "error", "sentence"),
     [
-        (lambda: "nowhere.csv", {}, SourceError, "There is no file nowhere.csv."),
+        (lambda: "nowhere.csv", {}, SourceError, "There is no file /"),
         (a_file_with(id="a", nots="x"), {}, SourceError, "(nearest known name: notes)"),
         (
             a_file_with(id="a", customer_title="Ms", customer_last_name="Ng"),
