@@ -89,7 +89,7 @@ async def import_cases(
                 sheet = await read_source(source, _known_with(identity), encoding)
                 make = partial(plan_import, sheet, extra=extra, derive_ref_from=identity)
                 plan = await plan_with_meta(make)
-                entries = [new_case_entry(case) for case in plan.cases]
+                entries = [new_case_entry(case, plan.headers) for case in plan.cases]
                 ledger = Ledger(entries, plan.issues, plan.refs)
                 run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run)
                 waiting = Waiting(wait_seconds, first_run)

@@ -47,7 +47,8 @@ from sandbox.faults import (
 )
 from sandbox.jobs import Job, Jobs
 from sandbox.people import CRM_FIELDS, USERS, invent_cases, new_id
-from sandbox.store import Order, Store
+from sandbox.store import Collation, Order, Store
+from sandbox.views import Losses, Views
 from sandbox.writes import (
     CREATED_FIELDS,
     Errors,
@@ -103,6 +104,9 @@ class Options:
     swapped_emails: SwappedEmails = "never"
     patch_sends: bool = True
     recipients: Literal["anyone", "customers"] = "anyone"
+    collation: Collation = "accents count"
+    views: Views = field(default_factory=Views)
+    losses: Losses = field(default_factory=Losses)
 
 
 class Refusal(Exception):
@@ -147,6 +151,8 @@ class Sandbox:
                 self.options.cases, self.options.seed, words_as_flags=self.options.words_as_flags
             ),
             order=self.options.order,
+            collation=self.options.collation,
+            views=self.options.views,
         )
         # not the seed itself, which has given the invented cases their ids
         self._rng = random.Random(f"created in {self.options.seed}")
@@ -343,7 +349,7 @@ class Sandbox:
         start = (page - 1) * per_page
         shown = ids[start : start + per_page]
         around = _paginator(page, per_page, len(ids), len(shown))
-        cases = b",".join(self.store.rendered(case_id) for case_id in shown)
+        cases = b",".join(self.store.rendered(case_id, in_list=True) for case_id in shown)
         body = b'{"data":[' + cases + b"]," + json.dumps(around).encode()[1:]
         return web.Response(body=body, content_type="application/json")
 
@@ -365,7 +371,7 @@ class Sandbox:
             sent = sent | {"customers": None, "address_book": None}
         options = self.options
         case = new_case(
-            sent,
+            options.losses.of(sent),
             self._rng,
             ref=ref,
             surname_key=options.surname_key,

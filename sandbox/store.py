@@ -5,17 +5,30 @@ Belongs here: what a database would do. Does not: HTTP, tokens, faults.
 
 import bisect
 import json
+import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
+
+from sandbox.views import Views
 
 Order = Literal["id", "newest", "oldest"]
 """By id, or by the time of the last change; the vendor documents no order."""
 
 
-def ref_key(ref: str | None) -> str:
+Collation = Literal["accents count", "unicode_ci"]
+"""Which references are one: the stricter half of what is usual, or what was measured of
+`utf8mb4_unicode_ci`."""
+
+
+def ref_key(ref: str | None, collation: Collation = "accents count") -> str:
     """What two references have in common that the server takes for the same one."""
-    return (ref or "").strip().casefold()
+    text = (ref or "").strip().casefold()
+    if collation == "accents count":
+        return text
+    text = unicodedata.normalize("NFKD", text.replace("œ", "oe")).casefold()
+    signs = ("\ufffd" if ord(sign) > 0xFFFF else sign for sign in text)
+    return "".join(sign for sign in signs if unicodedata.category(sign) not in ("Mn", "Cf")).strip()
 
 
 class Store:
@@ -25,11 +38,20 @@ class Store:
     that came with a case, by its id; no documented answer about cases shows them.
     """
 
-    def __init__(self, cases: Iterable[dict[str, Any]], *, order: Order = "id") -> None:
+    def __init__(
+        self,
+        cases: Iterable[dict[str, Any]],
+        *,
+        order: Order = "id",
+        collation: Collation = "accents count",
+        views: Views | None = None,
+    ) -> None:
         self.order = order
+        self._collation = collation
+        self._views = views or Views()
         self._cases: dict[str, dict[str, Any]] = {case["id"]: case for case in cases}
         self._ids = sorted(self._cases)
-        self._rendered: dict[str, bytes] = {}
+        self._rendered: dict[str, dict[bool, bytes]] = {}
         self.address_books: dict[str, list[dict[str, Any]]] = {}
         self._ref_keys: dict[str, str] = {}
         self._ids_by_ref: dict[str, set[str]] = {}
@@ -83,7 +105,7 @@ class Store:
 
     def has_ref(self, ref: str, *, besides: str | None = None) -> bool:
         """Whether a case (another than `besides`) has this reference, as `ref_key` compares."""
-        return any(case_id != besides for case_id in self._ids_by_ref.get(ref_key(ref), ()))
+        return any(case_id != besides for case_id in self._ids_by_ref.get(self._key(ref), ()))
 
     def unused_ref(self) -> str:
         """A reference that no case has, for a case that came without one."""
@@ -101,7 +123,7 @@ class Store:
         """Ids of the matching cases in the server's order."""
         ids = self._ids
         if ref is not None:
-            ids = sorted(self._ids_by_ref.get(ref_key(ref), ()))
+            ids = sorted(self._ids_by_ref.get(self._key(ref), ()))
         if postcode is not None:
             ids = [key for key in ids if self._has_postcode(key, postcode)]
         if updated_after is not None:
@@ -110,18 +132,20 @@ class Store:
             ids = sorted(ids, key=lambda key: self._updated_at[key], reverse=self.order == "newest")
         return ids
 
-    def rendered(self, case_id: str) -> bytes:
+    def rendered(self, case_id: str, *, in_list: bool = False) -> bytes:
         """The case as JSON; an empty meta is an empty list, as PHP has it (Q5)."""
-        body = self._rendered.get(case_id)
-        if body is None:
-            case = self._cases[case_id]
-            body = json.dumps(case | {"meta": case["meta"] or []}).encode()
-            self._rendered[case_id] = body
-        return body
+        bodies = self._rendered.setdefault(case_id, {})
+        if in_list not in bodies:
+            shown = self._views.shown(self._cases[case_id], in_list=in_list)
+            bodies[in_list] = json.dumps(shown).encode()
+        return bodies[in_list]
+
+    def _key(self, ref: str | None) -> str:
+        return ref_key(ref, self._collation)
 
     def _index(self, case: dict[str, Any]) -> None:
         self._unindex(case["id"])
-        key = self._ref_keys[case["id"]] = ref_key(case["ref"])
+        key = self._ref_keys[case["id"]] = self._key(case["ref"])
         self._ids_by_ref.setdefault(key, set()).add(case["id"])
 
     def _unindex(self, case_id: str) -> None:

@@ -142,7 +142,8 @@ _SENTENCES = {
     ),
     "ref_repeated": "The same ref is in row {other}; a ref names one case.",
     "ref_alike": (
-        "ref differs from that of row {other} only by accents, which WillSuite may take for the "
+        "ref differs from that of row {other} only by what databases often pass over (accents, "
+        "ß for ss, invisible signs, one emoji for another), so WillSuite may take the two for the "
         "same; change one of them."
     ),
     "ref_spelling": "ref is written differently in row {other} of the same case.",
@@ -293,12 +294,14 @@ def issue_of(code: str, row: int, header: str | None, **details: Any) -> Issue:
     return Issue(row, header, code, _SENTENCES[code].format(column=header, **details))
 
 
-def repeated(table: ImportTable, name: str, code: str) -> Iterator[Issue]:
-    """The same in two rows: which of them would come last is anybody's guess."""
+def repeated(
+    table: ImportTable, name: str, code: str, key: Callable[[str], str] = canonical
+) -> Iterator[Issue]:
+    """The same `key` in two rows: which of them would come last is anybody's guess."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(table.rows):
         if value := table.cell(name, index):
-            rows[canonical(value)].append(row)
+            rows[key(value)].append(row)
     for same in rows.values():
         for row in same if len(same) > 1 else ():
             other = same[0] if row != same[0] else same[1]

@@ -5,15 +5,14 @@ planned requests. All of it without the network: what the account holds already 
 later. Does not: columns and single rows (`import_file.py`), reading files (`files/source.py`).
 """
 
-import base64
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.columns import MetaField, resolve_meta
+from schemas.columns import META_PREFIX, MetaField, resolve_meta
+from schemas.derived_refs import derived_ref
 from schemas.files.source import Sheet
 from schemas.import_file import (
     ImportTable,
@@ -27,7 +26,8 @@ from schemas.import_file import (
     person_column,
 )
 from schemas.issues import Issue
-from schemas.texts import canonical, folded
+from schemas.people import Sameness, sameness
+from schemas.texts import canonical, collision_key
 from schemas.values import YES_NO, marital_status, wire_date
 
 
@@ -40,6 +40,8 @@ class PlannedCase:
     """The rows of the file it comes from, as a spreadsheet shows them."""
     body: Mapping[str, Any] = field(repr=False)
     """The request, under the wire names of `POST /cases/create`; absent values are left out."""
+    customer_columns: tuple[str, ...] = ()
+    """What the columns of each of its customers begin with: `customer_1_`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class ImportPlan:
     issues: Mapping[int, Sequence[Issue]]
     meta_columns: Sequence[str]
     """Columns that need the account's CRM fields to be understood."""
+    headers: Mapping[str, str]
+    """Column to its header in the file; of CRM fields by `meta:<field id>`."""
 
 
 def plan_import(
@@ -100,13 +104,15 @@ def plan_import(
                 if row not in by_row:
                     by_row[row].append(issue_of("case_rejected", row, None, other=broken))
         else:
-            cases.append(PlannedCase(refs[group[0]], tuple(rows), _body(table, group, refs)))
+            cases.append(_planned(table, group, refs))
     plan = ImportPlan(
         rows=table.rows,
         refs={table.rows[index]: ref for index, ref in refs.items()},
         cases=cases,
         issues={row: sorted(by_row[row], key=in_column_order(table)) for row in sorted(by_row)},
         meta_columns=table.meta_columns,
+        headers=table.headers
+        | {f"{META_PREFIX}{each.id}": table.header(name) for name, each in table.meta.items()},
     )
     taken = sum(len(case.rows) for case in cases)
     assert taken + len(plan.issues) == len(plan.rows), "each row is in a case or has an issue"
@@ -129,26 +135,6 @@ def _refs(table: ImportTable, identity: Sequence[str]) -> dict[int, str]:
     return refs
 
 
-def derived_ref(identity: Mapping[str, str | None]) -> str:
-    """A ref made from identity columns: the same for the same values, however they are written.
-
-    80 bits of a SHA-256; column order, case, spacing and the form of dates don't matter.
-    """
-    parts = [
-        f"{name}\x1f{_identity_value(name, identity[name] or '')}" for name in sorted(identity)
-    ]
-    digest = hashlib.sha256("\x1e".join(["willsuite-flows ref 1", *parts]).encode()).digest()
-    return f"WF-{base64.b32encode(digest)[:16].decode()}"
-
-
-def _identity_value(name: str, text: str) -> str:
-    return _comparable_date(text) if name.endswith(("date_of_birth", "dob")) else canonical(text)
-
-
-def _comparable_date(text: str) -> str:
-    return wire_date(text) or canonical(text)
-
-
 def _ref_issues(
     table: ImportTable, refs: Mapping[int, str], identity: Sequence[str]
 ) -> Iterator[Issue]:
@@ -157,11 +143,10 @@ def _ref_issues(
         if index not in refs:
             yield issue_of(code, row, table.header("ref"))
     first: dict[str, int] = {}
-    keys = {index: folded(ref) for index, ref in refs.items()}
     alike: dict[int, int] = {}
-    for index, key in keys.items():
-        other = first.setdefault(key, index)
-        if canonical(refs[index]) != canonical(refs[other]):
+    for index, ref in refs.items():
+        other = first.setdefault(collision_key(ref), index)
+        if canonical(ref) != canonical(refs[other]):
             alike[index] = other
             alike.setdefault(other, index)
     for here, there in alike.items():
@@ -218,18 +203,17 @@ def _differing(
 
 def repeated_customers(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
     """The same person twice in the rows (by index) of one case."""
-    first: dict[tuple[str, ...], int] = {}
+    known: list[tuple[int, Mapping[str, str]]] = []
     for index in group:
         for prefix in [prefix for prefix in table.entries if prefix.startswith("customer")]:
             person = table.entry(prefix, index)
             if not {"first_names", "last_name"} <= person.keys():
                 continue
-            names = canonical(person["first_names"]), canonical(person["last_name"])
-            key = (*names, _comparable_date(person.get("date_of_birth", "")))
-            if key in first:
-                header, other = table.header(f"{prefix}last_name"), table.rows[first[key]]
-                yield issue_of("customer_repeated", table.rows[index], header, other=other)
-            first.setdefault(key, index)
+            same = (row for row, other in known if sameness(person, other) >= Sameness.PERHAPS)
+            if (first := next(same, None)) is not None:
+                header = table.header(f"{prefix}last_name")
+                yield issue_of("customer_repeated", table.rows[index], header, other=first)
+            known.append((table.rows[index], person))
 
 
 # -- requests ---------------------------------------------------------------------------------
@@ -252,6 +236,12 @@ _TO_WIRE: dict[str, Callable[[str], str | None]] = {
     "entity_id": str.casefold,
     "is_charity": _yes_or_no,
 }
+
+
+def _planned(table: ImportTable, group: Sequence[int], refs: Mapping[int, str]) -> PlannedCase:
+    columns = tuple(prefix for index, prefix in _places(table, "customer", group))
+    body = _body(table, group, refs)
+    return PlannedCase(refs[group[0]], tuple(table.rows[index] for index in group), body, columns)
 
 
 def _body(table: ImportTable, group: Sequence[int], refs: Mapping[int, str]) -> dict[str, Any]:
@@ -281,16 +271,21 @@ def people_in(
     table: ImportTable, kind: str, group: Sequence[int]
 ) -> Iterator[dict[str, str | None]]:
     """The customers (or address-book entries) in the rows of one case, under their wire names."""
+    for index, prefix in _places(table, kind, group):
+        given = table.entry(prefix, index)
+        if kind == "address_book":
+            given = {"entity_id": "person"} | given  # person is only the likely default
+        yield {
+            name: _TO_WIRE[name](value) if name in _TO_WIRE else value
+            for name, value in given.items()
+        }
+
+
+def _places(table: ImportTable, kind: str, group: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """Where the people of the rows of one case stand: row by index, and `customer_1_`."""
     prefixes = sorted(
         (prefix for prefix in table.entries if prefix.startswith(kind)),
         key=lambda prefix: int(re.sub(r"\D", "", prefix) or 0),
     )
     for index in group:
-        for prefix in prefixes:
-            if given := table.entry(prefix, index):
-                if kind == "address_book":
-                    given = {"entity_id": "person"} | given  # person is only the likely default
-                yield {
-                    name: _TO_WIRE[name](value) if name in _TO_WIRE else value
-                    for name, value in given.items()
-                }
+        yield from ((index, prefix) for prefix in prefixes if table.entry(prefix, index))

@@ -1,9 +1,13 @@
 """Texts as people type them, made comparable.
 
-Belongs here: cleaning of a cell, and the forms in which texts are compared.
-Does not: what a column means (`import_file.py` and its like).
+Belongs here: cleaning of a cell, and the forms in which texts are compared: `canonical` (one
+reference, however it is typed), `collision_key` (perhaps one to some database), `folded` (what
+names are compared by). Does not: what a column means (`import_file.py` and its like), or people
+(`people.py`).
 """
 
+import html
+import re
 import unicodedata
 
 
@@ -22,6 +26,11 @@ def clean(text: str) -> str:
     return text[start:end]
 
 
+def without_invisible(text: str) -> str:
+    """`text` without what nobody sees in it: joiners, soft hyphens, byte order marks."""
+    return "".join(each for each in text if each.isspace() or not _is_blank(each))
+
+
 def _is_blank(character: str) -> bool:
     return character.isspace() or unicodedata.category(character) in ("Cf", "Cc")
 
@@ -35,6 +44,35 @@ def canonical(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """`canonical` without accents: some databases take even these for the same text."""
-    decomposed = unicodedata.normalize("NFD", canonical(text))
-    return "".join(letter for letter in decomposed if unicodedata.category(letter) != "Mn")
+    """`canonical` without accents and without invisible signs inside, ligatures as two letters."""
+    plain = canonical(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    letters = unicodedata.normalize("NFKD", plain).translate(_TWO_LETTERS)
+    weighed = [each for each in letters if unicodedata.category(each) not in _WEIGHTLESS]
+    return " ".join("".join(weighed).split())
+
+
+_TWO_LETTERS = str.maketrans({"œ": "oe", "æ": "ae"})
+_WEIGHTLESS = frozenset({"Mn", "Me", "Cf", "Cc"})
+"""Categories of signs that a collation doesn't see: accents, joiners, soft hyphens, controls."""
+
+
+def collision_key(text: str) -> str:
+    """What two references have in common that any usual collation takes for equal.
+
+    The coarsest: what `utf8mb4_unicode_ci` (Laravel's default) was measured to take for equal, and
+    soft hyphens, which newer ones ignore. Characters beyond the BMP, emoji above all, have no
+    weights of their own in it. Ł and L, a typographic apostrophe and a
+    plain one, a-b and ab stay apart. Two references with one
+    key may be one or two to a server; with two keys they are two.
+    """
+    return folded(_BEYOND_BMP.sub("\ufffd", clean(text)))
+
+
+_BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
+
+
+def unescaped(text: str | None) -> str:
+    """`text` without HTML entities: PHP code escapes what it shows, at times twice."""
+    return html.unescape(html.unescape(text or ""))

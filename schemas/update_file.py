@@ -30,7 +30,7 @@ from schemas.import_file import (
 )
 from schemas.import_plan import people_in, repeated_customers
 from schemas.issues import Issue, SourceError
-from schemas.texts import clean
+from schemas.texts import clean, collision_key
 from schemas.values import column
 
 KEY_FIELDS = {
@@ -175,7 +175,7 @@ def _all_issues(table: ImportTable) -> Iterator[Issue]:
         yield from repeated_customers(table, [index])
     for name in KEY_FIELDS:
         yield from repeated(table, name, "case_repeated")
-    yield from repeated(table, "new_ref", "new_ref_repeated")
+    yield from repeated(table, "new_ref", "new_ref_repeated", collision_key)
 
 
 def _wanted(table: ImportTable, index: int) -> WantedChange:

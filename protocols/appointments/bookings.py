@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from protocols.account.journal import PENDING, Booking, BookingState, Journal
-from protocols.reading.lookup import Found, current_cases
+from protocols.reading.found import Found
+from protocols.reading.lookup import current_cases
 from protocols.rows.ledger import STOPPED, Entry
 from schemas.appointment_file import RECIPIENTS, WantedAppointment
 from schemas.outcomes import AppointmentOutcome, Outcome, RowOutcome

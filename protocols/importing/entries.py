@@ -4,7 +4,7 @@ Belongs here: the entries of an import and the sentences of their codes. Does no
 all flows have in common (`rows/ledger.py`), or deciding (`importing/exactly_once.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -29,11 +29,20 @@ SENTENCES = {
     "unreachable": f"WillSuite could not be reached. {AGAIN}",
     "ref_twice": "More than one case has this reference already: {ids}.",
     "other_people": (
-        "A case of other people has this reference ({ids}); give the row another one, or correct "
-        "the case."
+        "A case of other people has this reference ({ids}): of the row's {wanted} customer(s) none "
+        "is in it. Give the row another reference, or correct the case."
     ),
     "customers_missing": (
-        "The case ({ids}) has fewer customers than the row; add the missing ones in WillSuite."
+        "Of the row's {wanted} customer(s) {there} are in the case ({ids}), {missing} are not"
+        "{but_unsure}; add the missing ones in WillSuite, or correct the row."
+    ),
+    "customers_unsure": (
+        "Of the row's {wanted} customer(s) {there} are in the case ({ids}), {missing} are not"
+        "{but_unsure}; look at the case, and correct it or the row."
+    ),
+    "ref_spelled_otherwise": (
+        "WillSuite takes this reference for that of another case ({ids}), where it is spelled "
+        "otherwise. If it is the same case, use its spelling; if not, another reference."
     ),
     "ref_taken": (
         "WillSuite says that this reference is taken, but shows no case with it; it may belong to "
@@ -42,7 +51,10 @@ SENTENCES = {
     "duplicate_case": (
         "There are now several cases with this reference: {ids}. Remove all but one in WillSuite."
     ),
-    "lacking": ("The case was created, but {what} of it did not arrive; complete it in WillSuite."),
+    "lacking": (
+        "The case was created, but WillSuite did not keep {what} as it is in the file; correct it "
+        "in WillSuite."
+    ),
     "surname_dropped": (
         "The case was created without the surname, so the run stopped; WillSuite's API may have "
         "changed. Complete or remove this case, and report it before importing more."
@@ -72,6 +84,10 @@ class NewCaseEntry(Entry):
 
     case: PlannedCase
     request: NewCase
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of the file, by column (`ImportPlan.headers`)."""
+    is_created: bool = False
+    """The case was made by us, as far as we know."""
     is_pending: bool = False
     """Its last answer left open whether the case is there."""
     was_uncertain: bool = False
@@ -98,9 +114,28 @@ class NewCaseEntry(Entry):
         self.end(outcome, code, message or SENTENCES["unresolved"])
         self.is_pending = True
 
+    def columns_of(self, lost: Iterable[str]) -> list[str]:
+        """What `kept.lost_of_case` names, by the headers of the file, each once."""
+        return list(dict.fromkeys(map(self._column_of, lost)))
 
-def new_case_entry(case: PlannedCase) -> NewCaseEntry:
+    def _column_of(self, path: str) -> str:
+        kind, _, rest = path.partition(".")
+        if kind == "meta":
+            return self.headers.get(f"meta:{rest}", rest)
+        if kind != "customers":
+            return self.headers.get(path, path)
+        position, _, name = rest.partition(".")
+        column = self.case.customer_columns[int(position)] + (name or "*")
+        return self.headers.get(column, column)
+
+
+def new_case_entry(case: PlannedCase, headers: Mapping[str, str]) -> NewCaseEntry:
     """The entry of a planned case that nothing was done about yet."""
     return NewCaseEntry(
-        rows=case.rows, key=case.ref, action="create", case=case, request=new_case(case.body)
+        rows=case.rows,
+        key=case.ref,
+        action="create",
+        case=case,
+        request=new_case(case.body),
+        headers=headers,
     )

@@ -6,7 +6,7 @@ settling (`importing/exactly_once.py`).
 """
 
 from protocols.importing.entries import NewCaseEntry, Refusal
-from protocols.people import Echo, echo_of, echo_of_case
+from protocols.kept import Echo, echo_of, echo_of_case
 from protocols.rows.dispatcher import Dispatcher
 from schemas.outcomes import Outcome
 from tasks.policy import write_task
@@ -62,10 +62,14 @@ class Sender(Dispatcher[NewCaseEntry]):
             echo = echo_of_case(sent, case)
         if echo is Echo.PROVEN:
             self.is_proven = self.is_proven or bool(entry.request.customers)
+            entry.is_created = True
             entry.end(Outcome.CREATED, case_id=answer.id)
         elif echo is not Echo.OTHER_REF and (self.is_proven or self._may_be_chance(echo)):
             # others arrived whole, or may yet: so far it is the one case's misfortune
-            entry.end(Outcome.PARTIAL, "lacking", what="customers", case_id=answer.id)
+            entry.is_created = True
+            people = [f"customers.{number}" for number in range(len(sent["customers"]))]
+            what = ", ".join(entry.columns_of(people))
+            entry.end(Outcome.PARTIAL, "lacking", what=what, case_id=answer.id)
         else:
             self._stop_for(entry, echo, answer.id)
 

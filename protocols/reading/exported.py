@@ -10,7 +10,7 @@ from collections.abc import Collection
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from protocols.reading.lookup import Found, FoundCase
+from protocols.reading.found import Found, FoundCase
 from protocols.reading.past_exports import PastExports
 from schemas.texts import canonical
 from tasks.policy import OutputError, file_task

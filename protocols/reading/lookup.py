@@ -13,20 +13,20 @@ its reference in the other case.
 import contextlib
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from math import inf
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import msgspec
 import pyarrow as pa
 
+from protocols.reading.found import Found, FoundCase, found_case
 from protocols.reading.listing import WIRE_TIME, list_cases, list_once
 from protocols.reading.verification import Verification
 from schemas.case_tables import nested_cases
-from schemas.texts import canonical
+from schemas.texts import canonical, collision_key
 from tasks.cases import (
     ONE_CASES_ERRORS,
     NotRead,
@@ -40,91 +40,23 @@ from tasks.files import private_folder
 from tasks.policy import RunError, read_task
 from tasks.progress import Progress, add_progress
 from tasks.spool import merged, part_ids, write_part
-from willsuite import Case, CaseFilters
+from willsuite import CaseFilters
 from willsuite.client import MAX_PER_PAGE, NO_FILTERS, is_id
+from willsuite.errors import RejectedError
 
 SWEEP_OVERHEAD_REQUESTS = 4
 """The empty last page, the catch-up, its empty page and the closing count."""
 LOOK_UPS_PER_TASK = 500
+WHOLE_CASES_TO_SEE = 5
+"""By id a case may show what no list does."""
 MAX_BROKEN = 10
 """Of so many look-ups of a task the failure may be the cases' own; of more it is the server's."""
 
 
-@dataclass(frozen=True, slots=True)
-class FoundCase:
-    """A case of the account, as far as a row is compared with it."""
-
-    id: str
-    customers: Sequence[Mapping[str, Any]] = field(repr=False)
-    meta: Mapping[str, str | None] = field(repr=False)
-    notes: str | None = field(repr=False)
-    ref: str | None = field(default=None, repr=False)
-
-
-def found_case(case: Case) -> FoundCase:
-    """A case that was asked for by itself."""
-    people = [msgspec.structs.asdict(person) for person in case.customers or ()]
-    meta = case.meta if isinstance(case.meta, dict) else {}
-    return FoundCase(case.id, people, meta, case.notes, case.ref)
-
-
-FoundCases = Mapping[str, Sequence[FoundCase]]
-"""By canonical reference; a reference that isn't a key is in no case."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Cases of the account that were asked for."""
-
-    by_ref: dict[str, list[FoundCase]] = field(default_factory=dict)
-    """By canonical reference."""
-    by_id: dict[str, list[FoundCase]] = field(default_factory=dict)
-    """By id in lower case."""
-    broken: set[str] = field(default_factory=set)
-    """Ids that were asked for in vain: WillSuite fails each time it should show these cases."""
-
-    def with_ref(self, ref: str) -> Sequence[FoundCase]:
-        """The cases with this reference."""
-        return self.by_ref.get(canonical(ref), ())
-
-    def with_id(self, case_id: str) -> FoundCase | None:
-        """The case with this id; a file may have its letters in the other case."""
-        alike = self.by_id.get(case_id.casefold(), ())
-        exact = [case for case in alike if case.id == case_id]
-        return exact[0] if exact else alike[0] if len(alike) == 1 else None
-
-    def is_broken(self, case_id: str) -> bool:
-        """Whether it can't be told if there is a case with this id, nor what it has."""
-        return not self.broken.isdisjoint((case_id, case_id.lower()))
-
-    def add(self, case: FoundCase, *, has_ref: bool, has_id: bool) -> None:
-        """Let it be found by that of its reference and id which was asked for.
-
-        By another one it might be found alone, where the account has several.
-        """
-        if has_id:
-            self.by_id.setdefault(case.id.casefold(), []).append(case)
-        if has_ref:
-            self.by_ref.setdefault(canonical(case.ref or ""), []).append(case)
-
-    def without(self, ids: Collection[str]) -> "Found":
-        """The same, but for the cases with these ids."""
-        by_ref, by_id = (
-            {key: [case for case in cases if case.id not in ids] for key, cases in found.items()}
-            for found in (self.by_ref, self.by_id)
-        )
-        return Found(by_ref, by_id, self.broken)
-
-    def __or__(self, other: "Found") -> "Found":
-        return Found(
-            self.by_ref | other.by_ref, self.by_id | other.by_id, self.broken | other.broken
-        )
-
-
 async def find_cases(
     refs: Collection[str], with_people: Collection[str], workspace: Path, progress: Progress
-) -> FoundCases:
-    """All cases whose reference is one of `refs`.
+) -> Found:
+    """All cases whose reference is one of `refs`, or one that the server takes for it.
 
     `with_people` are those of `refs` whose customers matter. What is read waits in `workspace`
     until the call ends.
@@ -134,12 +66,28 @@ async def find_cases(
         RunError: neither way gives an answer that can be relied on.
     """
     if not refs:
-        return {}
+        return Found()
     with _folder(workspace) as folder:
-        found = (await _find(refs, folder, progress)).by_ref
-        wanted = [case for ref in with_people for case in found.get(canonical(ref), ())]
-        whole = await _with_people(wanted, folder)
-        return {ref: [whole.get(case.id, case) for case in cases] for ref, cases in found.items()}
+        found = await _find(refs, folder, progress)
+        found = await _taken_for_the_same(found, refs, folder, progress)
+        people_of = {canonical(ref) for ref in with_people}
+        keys = {collision_key(ref) for ref in with_people}
+        wanted = [case for ref in people_of for case in found.by_ref.get(ref, ())]
+        wanted += [case for key in keys for case in found.by_key.get(key, ())]
+        return found.replaced(await _with_people(wanted, folder))
+
+
+async def _taken_for_the_same(
+    found: Found, refs: Collection[str], folder: Path, progress: Progress
+) -> Found:
+    """`found` without references of another spelling that the server tells from `refs`.
+
+    Which it takes for the same depends on its database, so its filter is asked.
+    """
+    alike = [ref for ref in refs if found.spelled_otherwise(ref)]
+    said = await _look_up(alike, folder, progress) if alike else None
+    # where the filter doesn't say, the careful answer is that they are the same
+    return found if said is None else replace(found, by_key=said.by_key)
 
 
 async def current_cases(
@@ -195,6 +143,15 @@ async def with_people(cases: Sequence[FoundCase], workspace: Path) -> dict[str, 
     """`cases` by id; those that a list shows without customers are asked for by their id."""
     with _folder(workspace) as folder:
         return {case.id: case for case in cases} | await _with_people(cases, folder)
+
+
+async def whole_cases(ids: Collection[str], workspace: Path) -> dict[str, FoundCase]:
+    """Each case by its id, for a list may show some of its people, or some of their values.
+
+    One that isn't there is not in the answer. Raises as `find_cases`.
+    """
+    with _folder(workspace) as folder:
+        return await _whole_cases(ids, folder)
 
 
 @contextlib.contextmanager
@@ -278,12 +235,17 @@ async def _get_all_but_broken(ids: Sequence[str], part: Path) -> NotRead:
 
 async def _with_people(cases: Iterable[FoundCase], folder: Path) -> dict[str, FoundCase]:
     """A list may leave a case's customers out: one that shows none is asked for by its id."""
-    ids = [case.id for case in cases if not case.customers]
-    if not ids:
-        return {}
-    part = folder / "people.arrow"
-    await get_cases(ids, part)
-    return {row["id"]: _found(row) for table in merged([part]) for row in table.to_pylist()}
+    return await _whole_cases([case.id for case in cases if not case.customers], folder)
+
+
+async def _whole_cases(ids: Collection[str], folder: Path) -> dict[str, FoundCase]:
+    wanted = sorted(set(ids))
+    whole: dict[str, FoundCase] = {}
+    for start in range(0, len(wanted), LOOK_UPS_PER_TASK):
+        part = folder / f"whole-{start}.arrow"
+        await _get_all_but_broken(wanted[start : start + LOOK_UPS_PER_TASK], part)
+        whole |= {row["id"]: _found(row) for table in merged([part]) for row in table.to_pylist()}
+    return whole
 
 
 @read_task(name="probe-ref-filter")
@@ -303,6 +265,22 @@ async def probe_ref_filter(with_letters: bool) -> tuple[int | None, bool]:
             return total, False
         page = await client.get_cases_page(1, filters=CaseFilters(ref=known.swapcase()))
         return total, canonical(known) in {canonical(case.ref or "") for case in page.cases}
+
+
+@read_task(name="probe-person-fields")
+async def shown_person_fields(besides: Collection[str]) -> tuple[frozenset[str], int]:
+    """Which fields of people the server shows of anybody, in its list or by id, and of how many
+    people that was seen; those of the cases `besides` don't count.
+    """
+    async with connected() as client:
+        page = await client.get_cases_page(1, per_page=MAX_PER_PAGE)
+        cases = [case for case in page.cases if case.id not in besides]
+        count = sum(len(case.customers or ()) for case in cases)
+        for case in cases[:WHOLE_CASES_TO_SEE]:
+            with contextlib.suppress(RejectedError, *ONE_CASES_ERRORS):
+                cases.append(await client.get_case(case.id))
+    people = [person for case in cases for person in found_case(case).customers]
+    return frozenset(name for each in people for name, value in each.items() if value), count
 
 
 @read_task(name="look-up-refs")
@@ -348,16 +326,20 @@ def _matching(
     without: Sequence[str] = (),
 ) -> Found:
     wanted_refs = {canonical(ref) for ref in refs}
+    wanted_keys = {collision_key(ref) for ref in refs}
     wanted_ids = {case_id.casefold() for case_id in ids}
     found = Found()
     for table in merged(parts, without):
         columns = table["id"].to_pylist(), table["ref"].to_pylist()
         for index, (case_id, ref) in enumerate(zip(*columns, strict=True)):
-            key = canonical(ref) if ref and wanted_refs else ""
-            has_ref, has_id = key in wanted_refs, case_id.casefold() in wanted_ids
-            if has_ref or has_id:
+            has_id = case_id.casefold() in wanted_ids
+            has_ref = bool(ref and wanted_refs) and canonical(ref) in wanted_refs
+            key = collision_key(ref) if ref and wanted_refs and not has_ref else ""
+            if has_ref or has_id or key in wanted_keys:
                 case = _found(table.slice(index, 1).to_pylist()[0])
                 found.add(case, has_ref=has_ref, has_id=has_id)
+                if key in wanted_keys:
+                    found.by_key.setdefault(key, []).append(case)
     return found
 
 

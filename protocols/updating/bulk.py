@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from protocols.account.known import KnownAccount
-from protocols.reading.lookup import Found, changed_cases, current_cases
+from protocols.reading.found import Found
+from protocols.reading.lookup import changed_cases, current_cases
 from protocols.updating.batches import Batch, BulkSender
 from protocols.updating.changes import ChangeEntry
 from protocols.updating.matching import look_at

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from protocols.people import Sameness, likest, missing_people
-from protocols.reading.lookup import FoundCase
+from protocols.people import likest, missing_people
+from protocols.reading.found import FoundCase
 from protocols.rows.ledger import STOPPED, Entry
 from schemas.outcomes import ChangeOutcome, Outcome, RowOutcome
+from schemas.people import Sameness
 from schemas.update_file import WantedChange, same_text
 
 AGAIN = "Run the same file again: it reads the case first."
@@ -54,9 +55,14 @@ SENTENCES = {
         "A customer of the same name is in the case already, and nothing tells the two apart; if "
         "it is somebody else, add the person in WillSuite."
     ),
+    "renamed_person": (
+        "A customer of the case with another surname, or a short first name, is taken for this "
+        "person: the birth date is the same, or else the postcode. If it is somebody else, add the "
+        "person in WillSuite."
+    ),
     "perhaps_there": (
-        "A customer of the case may be this person, with another birth date or without a surname; "
-        "correct the customer or the row, or add the person in WillSuite."
+        "A customer of the case may be this person, with another birth date or name, or without a "
+        "surname; correct the customer or the row, or add the person in WillSuite."
     ),
     "ref_taken": "Another case has the new reference already: {ids}.",
     "ref_refused": (
@@ -84,6 +90,9 @@ SENTENCES = {
         "changed. Correct the customer, and report it before adding more."
     ),
 }
+
+
+_REMARKS = {Sameness.RENAMED: "renamed_person", Sameness.PERHAPS: "same_names"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +240,7 @@ def end_unchanged(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
         assert entry.case is not None
         people = entry.wanted.customers
         alike = {likest(person, entry.case.customers, people) for person in people}
-        entry.remark = "same_names" if Sameness.PERHAPS in alike else None
+        entry.remark = next((_REMARKS[each] for each in sorted(alike) if each in _REMARKS), None)
         if Sameness.CLASH in alike:
             entry.end(Outcome.CONFLICT, "perhaps_there")
         elif entry.to_do:

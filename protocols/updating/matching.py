@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from protocols.reading.lookup import Found, FoundCase, current_cases, with_people
+from protocols.reading.found import Found, FoundCase
+from protocols.reading.lookup import current_cases, with_people
 from protocols.updating.changes import ChangeEntry, difference, end_unchanged
 from schemas.outcomes import Outcome
 from schemas.texts import canonical

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from protocols.account.known import KnownAccount
-from protocols.people import lost_values, missing_people
-from protocols.reading.lookup import FoundCase, current_cases, found_case, with_people
+from protocols.kept import lost_values
+from protocols.people import missing_people
+from protocols.reading.found import FoundCase, found_case
+from protocols.reading.lookup import current_cases, with_people
 from protocols.rows.dispatcher import Dispatcher, task_ranges
 from protocols.updating.changes import ChangeEntry, end_unchanged
 from protocols.updating.matching import look_at

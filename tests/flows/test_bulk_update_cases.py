@@ -760,10 +760,10 @@ def test_values_that_show_late_are_waited_for(
     rendered = Store.rendered
     shown: dict[str, list[tuple[float, bytes]]] = {}
 
-    def lagging(store: Store, case_id: str) -> bytes:
+    def lagging(store: Store, case_id: str, **how: Any) -> bytes:
         now = time.monotonic()
-        versions = shown.setdefault(case_id, [(-math.inf, rendered(store, case_id))])
-        if versions[-1][1] != (newest := rendered(store, case_id)):
+        versions = shown.setdefault(case_id, [(-math.inf, rendered(store, case_id, **how))])
+        if versions[-1][1] != (newest := rendered(store, case_id, **how)):
             versions.append((now, newest))
         return next(body for since, body in reversed(versions) if since + 0.3 < now)
 

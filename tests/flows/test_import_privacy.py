@@ -157,7 +157,10 @@ def test_neither_a_file_that_cannot_be_used_nor_a_fault_of_ours_shows_a_cell(
     def broken(sent: Any, *_others: Any) -> Any:
         raise KeyError("a key")
 
-    for place in ("protocols.importing.sender.echo_of", "protocols.importing.exactly_once.lacking"):
+    for place in (
+        "protocols.importing.sender.echo_of",
+        "protocols.importing.verdicts.lost_of_case",
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(place, broken)
             assert isinstance(run(write_rows("broken.csv", people(len(place)))), KeyError)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.texts import canonical, clean, folded
+from schemas.texts import canonical, clean, collision_key, folded
 
 texts = st.text(max_size=20)
 
@@ -79,3 +79,28 @@ def test_the_same_reference_is_alike(text):
     same = f" {text}\u200b"
     assert canonical(same) == canonical(text)
     assert folded(same) == folded(text)
+    assert collision_key(same) == collision_key(text)
+
+
+COLLIDE = [
+    ("é", "e"), ("A", "a"), ("Ŵ", "W"), ("ß", "ss"), ("œ", "oe"), ("№", "No"), ("😀", "🎉"),
+    ("ＡＢ", "ab"), ("a\u200bb", "ab"), ("a\xa0b", "a b"), ("ab\xa0", "ab"), ("ab ", "ab"),
+    ("ab\u200b", "ab"), ("uni/165", "Ünï/165"), ("a\xadb", "ab"), ("e\u0301", "e"), ("Æ", "ae"),
+    ("a  b", "a b"), ("WF-7\ufeff", "wf-7"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), COLLIDE, ids=ascii)
+def test_references_that_a_usual_collation_takes_for_equal_have_one_key(one, other):
+    assert collision_key(one) == collision_key(other)
+
+
+APART = [
+    ("Ł", "L"), ("’", "'"), ("a-b", "ab"), ("a b", "ab"), ("1", "01"), ("a.b", "ab"), ("O", "0"),
+    ("😀", ""), ("😀", "😀😀"), ("р", "p"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), APART, ids=ascii)
+def test_references_that_stay_two_have_two_keys(one, other):
+    assert collision_key(one) != collision_key(other)

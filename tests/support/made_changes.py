@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from prefect import flow
 
-from protocols.reading.lookup import FoundCase
+from protocols.reading.found import FoundCase
 from protocols.updating.changes import ChangeEntry, change_entry
 from sandbox.people import CRM_FIELDS
 from sandbox.server import Sandbox

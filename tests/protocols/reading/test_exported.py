@@ -12,7 +12,7 @@ import pytest
 
 from flows.export_cases import export_cases
 from protocols.reading.exported import exported_cases
-from protocols.reading.lookup import Found, FoundCase
+from protocols.reading.found import Found, FoundCase
 from sandbox.server import Sandbox
 from schemas.case_tables import SCHEMAS
 from tasks.policy import OutputError

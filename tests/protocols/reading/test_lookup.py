@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 from made_changes import ZOE, asked, case, in_a_run, left_in
 
+from protocols.reading.found import Found, FoundCase, found_case
 from protocols.reading.lookup import (
-    Found,
-    FoundCase,
     changed_cases,
     current_cases,
     find_cases,
-    found_case,
     ids_changed_since,
     with_people,
 )
@@ -444,20 +442,20 @@ def test_references_are_looked_up_or_swept_for_whichever_takes_fewer_requests(
     nothing, few, many, odd = look(
         sandbox, tmp_path, find([]), find([*refs[:5], "nowhere"]), find(refs), find(["WS-1  x"])
     )
-    assert nothing == ({}, [])
+    assert nothing == (Found(), [])
     assert filtered(few[1]) == sorted([*refs[:5], "nowhere"])
     assert not is_sweep(few[1])
-    assert sorted(few[0]) == sorted(ref.casefold() for ref in refs[:5])
-    assert (filtered(many[1]), is_sweep(many[1]), len(many[0])) == ([], True, 7)
+    assert sorted(few[0].by_ref) == sorted(ref.casefold() for ref in refs[:5])
+    assert (filtered(many[1]), is_sweep(many[1]), len(many[0].by_ref)) == ([], True, 7)
     for found, _ in (few, many):
-        assert all(shows(each, store) for cases in found.values() for each in cases)
+        assert all(shows(each, store) for cases in found.by_ref.values() for each in cases)
     # of double spaces a filter may think otherwise than we do
-    assert (filtered(odd[1]), is_sweep(odd[1]), odd[0]) == ([], True, {})
+    assert (filtered(odd[1]), is_sweep(odd[1]), odd[0]) == ([], True, Found())
 
 
 def test_an_empty_account_is_asked_once(start_sandbox: StartSandbox, tmp_path: Path) -> None:
     sandbox = start_sandbox(cases=0)
-    assert look(sandbox, tmp_path, find(["a", "b"])) == [({}, ["/cases 1"])]
+    assert look(sandbox, tmp_path, find(["a", "b"])) == [(Found(), ["/cases 1"])]
 
 
 def test_people_are_asked_for_only_where_they_matter(
@@ -468,7 +466,7 @@ def test_people_are_asked_for_only_where_they_matter(
     refs = refs_of(store, store.ids)
     [(found, requests)] = look(sandbox, tmp_path, find(refs, [refs[2].lower(), "nowhere"]))
     assert looked_up(requests) == [store.ids[2]]
-    assert [shows(found[ref.casefold()][0], store) for ref in refs[1:4]] == [False, True, False]
+    assert [shows(found.with_ref(ref)[0], store) for ref in refs[1:4]] == [False, True, False]
 
 
 # -- after a change of many ----------------------------------------------------------------------

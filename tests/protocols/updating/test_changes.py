@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from made_changes import PLAN, SOURCE, STORAGE, TOM, ZOE, case, customer, ends, entry, row
 from rich.pretty import pretty_repr
 
-from protocols.reading.lookup import Found, FoundCase
+from protocols.reading.found import Found, FoundCase
 from protocols.rows.ledger import Ledger
 from protocols.updating.changes import (
     SENTENCES,

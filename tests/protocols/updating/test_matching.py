@@ -19,7 +19,7 @@ from made_changes import (
     left_in,
 )
 
-from protocols.reading.lookup import Found, FoundCase
+from protocols.reading.found import Found, FoundCase
 from protocols.updating.changes import ChangeEntry, change_entry
 from protocols.updating.matching import end_unchanged_by, look_at, match
 from sandbox.faults import Fault, Status
