@@ -43,6 +43,7 @@ from sandbox.store import Store
 from schemas.issues import SourceError
 from tasks.policy import RunError
 from tasks.snapshots import LocalOutput
+from tasks.workspace import run_workspace
 from willsuite.errors import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "quick")
@@ -1031,23 +1032,16 @@ def test_a_state_folder_that_cannot_be_written_is_a_sentence(
 # -- two at once -------------------------------------------------------------------------------
 
 
-def test_a_plan_succeeds_while_an_import_and_an_export_use_the_same_output(
+def test_a_plan_and_an_import_succeed_while_an_export_and_another_run_use_the_same_output(
     start_sandbox: StartSandbox,
 ) -> None:
-    sandbox = start_sandbox(cases=30)
-    source = write_csv("cases.csv", rows_of(*range(2, 22)))
-    plans: list[EndedRun] = []
-
-    def plan_too(_store: Store) -> None:
-        with LocalOutput(Path("runs")).workspace(), ThreadPoolExecutor() as pool:
-            plans.append(pool.submit(run_import, source, dry_run=True).result())
-
-    sandbox.faults = [Fault(Change(plan_too), path="/cases/create", skip=3)]
-    assert run_import(source).summary["outcomes"] == {"created": 20}
-    [plan] = plans
-    assert plan.state.is_completed()
-    assert plan.summary["rows"] == 20
-    assert not list(Path("runs").glob(".run-*"))
+    start_sandbox(cases=30)
+    source = write_csv("cases.csv", rows_of(2, 3))
+    output = Path("runs")
+    with LocalOutput(output).workspace() as export, run_workspace(output) as other:
+        assert run_import(source, dry_run=True).summary["outcomes"] == {"planned": 2}
+        assert run_import(source).summary["outcomes"] == {"created": 2}
+        assert set(output.glob(".run-*")) == {export, other}
 
 
 def test_of_two_imports_at_once_one_waits_and_no_case_is_there_twice(
