@@ -62,8 +62,12 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     monkeypatch.setenv("WILLSUITE_JOB_POLL_SECONDS", "0.02")
     monkeypatch.setenv("WILLSUITE_JOB_TIMEOUT_SECONDS", "20")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.001)
-    for name in ("existing.probe_ref_filter", "cases.get_cases", "cases.count_cases"):
-        monkeypatch.setattr(f"tasks.{name}.retry_delay_seconds", 0)
+    for name in (
+        "protocols.reading.lookup.probe_ref_filter",
+        "tasks.cases.get_cases",
+        "tasks.cases.count_cases",
+    ):
+        monkeypatch.setattr(f"{name}.retry_delay_seconds", 0)
 
 
 def run_update(source: Path | str, output: str = "runs", **parameters: Any) -> EndedRun:

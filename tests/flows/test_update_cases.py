@@ -56,8 +56,12 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     """No wait is longer than a test needs it."""
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
-    for name in ("existing.probe_ref_filter", "cases.get_cases_pages", "cases.get_cases"):
-        monkeypatch.setattr(f"tasks.{name}.retry_delay_seconds", 0)
+    for name in (
+        "protocols.reading.lookup.probe_ref_filter",
+        "tasks.cases.get_cases_pages",
+        "tasks.cases.get_cases",
+    ):
+        monkeypatch.setattr(f"{name}.retry_delay_seconds", 0)
 
 
 class Run(EndedRun):
