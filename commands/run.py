@@ -37,8 +37,8 @@ PATIENCE_SECONDS = 5.0
 LATE_LINES = timedelta(seconds=10)
 """Lines of a run's processes reach the server in batches, and not in order."""
 PAGE = 200
-_NOISE = {"Finished in state Completed()"}
-"""What Prefect says of every task."""
+_NOISE = "Finished in state "
+"""What Prefect says of every task, and of the run, which is shown at its end anyway."""
 
 
 async def start_and_follow(given: argparse.Namespace) -> int:
@@ -177,7 +177,7 @@ class _Lines:
         return [
             f"{log.timestamp.astimezone():%H:%M:%S}  {log.message}"
             for log in found
-            if not log.name.endswith(".worker") and log.message not in _NOISE
+            if not log.name.endswith(".worker") and not log.message.startswith(_NOISE)
         ]
 
 

@@ -76,10 +76,10 @@ class OrderlyWorker(ProcessWorker):
     async def stop(self) -> None:
         """Take no more runs, tell those that are under way to end, and wait until they have."""
         self._is_stopping = True
+        if self._pids:
+            print(f"Stopping: {len(self._pids)} run(s) are told to end ...", flush=True)
         for pid in self._pids:
             _tell_to_end(pid)
-        if count := await self._in_hand():
-            print(f"Stopping: {count} run(s) are told to end ...", flush=True)
         while await self._in_hand():
             await asyncio.sleep(0.2)
 

@@ -7,6 +7,7 @@ test's own; the server's make has a terminal, the others have none, and once the
 import contextlib
 import os
 import pty
+import re
 import shutil
 import signal
 import socket
@@ -262,6 +263,11 @@ def test_a_run_is_followed_to_its_last_word(
     account()
     export = server.start("make run FLOW=export-cases/nightly CONNECTION=branch", terminal=True)
     export.wait_for("No worker is polling; start one with make worker")
+    export.signal(signal.SIGINT)
+    code, said = export.end()
+    assert code != 0
+    [again] = re.findall(r"the run goes on. Follow it again: (make run RUN=\S+)", said)
+    export = server.start(again)
     with server.start("make worker"):
         code, said = export.end()
         assert code == 0, said
@@ -276,7 +282,7 @@ def test_a_run_is_followed_to_its_last_word(
         plan = f"make -C {server.repository} run FLOW=import-cases/file FILE=cases.csv PLAN=1"
         code, said = server.say(f"{plan} CONNECTION=branch", folder=folder)
         assert code == 0, said
-        outcomes = said.strip().split("Every row's outcome: ")[1].splitlines()[0]
+        [outcomes] = re.findall(r"Completed: .* Every row's outcome: (.*)", said)
         assert set(pq.read_table(outcomes)["outcome"].to_pylist()) == {"planned"}
 
 
