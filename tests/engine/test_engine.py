@@ -9,7 +9,8 @@ here, by a server and workers that are started as the README says:
 - the process worker runs what is due, and ends what is cancelled: without it nothing runs, or
   nothing can be stopped;
 - limits of deployments (`concurrency_limit` in `prefect.yaml`): without them an export overtakes
-  the export before it, and imports fail at the account's lock instead of waiting;
+  the export before it; and where their leases don't outlive a restart of the server, which they do
+  only because `pyproject.toml` says so, the engine ends the run that holds one;
 - heartbeats, events and automations mark a run whose process is gone (`make deploy` creates the
   automation): without them it stays Running for ever, and its deployment stands still;
 - artifacts and logs (`tasks/progress.py`): without them a run shows neither progress nor result;
@@ -32,7 +33,11 @@ import pytest
 from engines import Engine, until
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    GlobalConcurrencyLimitCreate,
+    WorkPoolCreate,
+)
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
@@ -56,6 +61,11 @@ from pydantic import SecretStr
 from tasks.connection import WillSuiteConnection
 
 POOL = "engine"
+ONE_AT_A_TIME = {
+    "concurrency_limit": 1,
+    "concurrency_options": {"collision_strategy": "CANCEL_NEW"},
+}
+"""As the nightly export in `prefect.yaml`."""
 ROOT = Path(__file__).resolve().parents[2]
 LONDON = ZoneInfo("Europe/London")
 
@@ -95,9 +105,9 @@ def runs_of(
     )
 
 
-def started(client: SyncPrefectClient, deployment: UUID, seconds: float) -> FlowRun:
+def started(client: SyncPrefectClient, deployment: UUID, path: Path | str = "no/such") -> FlowRun:
     """A run of `wait` that is under way."""
-    run = client.create_flow_run_from_deployment(deployment, parameters={"seconds": seconds})
+    run = client.create_flow_run_from_deployment(deployment, parameters={"path": str(path)})
     wait_for(client, run, "Running")
     return run
 
@@ -257,10 +267,7 @@ def test_a_run_that_no_worker_takes_is_marked_late(client: SyncPrefectClient) ->
 def test_a_limit_of_a_deployment_cancels_the_run_that_would_overtake(
     client: SyncPrefectClient,
 ) -> None:
-    deployment = deploy(
-        client, "wait", "overtaken", work_pool_name=None, concurrency_limit=1,
-        concurrency_options={"collision_strategy": "CANCEL_NEW"},
-    )  # fmt: skip
+    deployment = deploy(client, "wait", "overtaken", work_pool_name=None, **ONE_AT_A_TIME)
     first, second = (client.create_flow_run_from_deployment(deployment) for _ in range(2))
     client.set_flow_run_state(first.id, Pending())
     client.set_flow_run_state(second.id, Pending())
@@ -268,35 +275,36 @@ def test_a_limit_of_a_deployment_cancels_the_run_that_would_overtake(
 
 
 def test_a_run_that_is_cancelled_ends_cancelled(client: SyncPrefectClient, worker: None) -> None:
-    run = started(client, deploy(client, "wait", "cancelled"), 600)
+    run = started(client, deploy(client, "wait", "cancelled"))
     client.set_flow_run_state(run.id, Cancelling())
     wait_for(client, run, "Cancelled")
 
 
-def test_a_run_whose_worker_was_killed_is_crashed_and_the_next_one_of_its_deployment_runs(
-    client: SyncPrefectClient, engine: Engine, worker: None
-) -> None:
-    mark_as_crashed_without_heartbeats("mortal", seconds=12)
-    deployment = deploy(
-        client, "wait", "killed", tags=["mortal"], concurrency_limit=1,
-        concurrency_options={"collision_strategy": "ENQUEUE"},
-    )  # fmt: skip
-    killed = client.create_flow_run_from_deployment(deployment, parameters={"seconds": 600})
-    until("it has the slot", lambda: not client.read_flow_run(killed.id).state.is_scheduled())
-    following = client.create_flow_run_from_deployment(deployment, parameters={"seconds": 0})
-    wait_for(client, following, "AwaitingConcurrencySlot")
-    until("its heart beats", lambda: "prefect.flow-run.heartbeat" in events_of(client, killed))
-    engine.kill_workers()
-    engine.start_worker(POOL)
-    wait_for(client, killed, "Crashed")
-    wait_for(client, following, "Completed")
-
-
 def test_what_is_stored_and_the_run_under_way_outlive_a_restart_of_the_server(
-    client: SyncPrefectClient, engine: Engine, worker: None
+    client: SyncPrefectClient, engine: Engine, worker: None, tmp_path: Path
 ) -> None:
     Variable.set("kept", {"generation": 7})
-    run = started(client, deploy(client, "wait", "outliving"), 5)
+    client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name="kept", limit=1))
+    lease = client.increment_concurrency_slots_with_lease(
+        ["kept"], slots=1, mode="concurrency", lease_duration=600
+    ).json()["lease_id"]
+    run = started(client, deploy(client, "wait", "outliving"), tmp_path / "end")
     engine.restart()
+    (tmp_path / "end").touch()
     assert Variable.get("kept") == {"generation": 7}
+    client.renew_concurrency_lease(lease, lease_duration=600)  # refused: the engine ends its run
     wait_for(client, run, "Completed")
+
+
+def test_a_run_whose_process_is_gone_is_crashed_and_its_deployment_is_free_again(
+    client: SyncPrefectClient, engine: Engine, worker: None
+) -> None:
+    mark_as_crashed_without_heartbeats("mortal", seconds=10)
+    deployment = deploy(client, "wait", "killed", tags=["mortal"], **ONE_AT_A_TIME)
+    run = started(client, deployment)
+    until("its heart beats", lambda: "prefect.flow-run.heartbeat" in events_of(client, run))
+    engine.kill_workers()
+    wait_for(client, run, "Crashed")
+    following = client.create_flow_run_from_deployment(deployment)
+    client.set_flow_run_state(following.id, Pending())
+    assert state_of(client, following) == "Pending"

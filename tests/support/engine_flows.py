@@ -1,6 +1,7 @@
 """Flows for the workers of `tests/engine/`: what the product's flows do with an engine, no more."""
 
 import asyncio
+from pathlib import Path
 
 from prefect import flow
 from prefect.logging import get_run_logger
@@ -23,6 +24,7 @@ async def tell() -> None:
 
 
 @flow
-async def wait(seconds: float) -> None:
-    """Be under way."""
-    await asyncio.sleep(seconds)
+async def wait(path: str) -> None:
+    """Be under way until there is such a file."""
+    while not Path(path).exists():
+        await asyncio.sleep(0.1)

@@ -23,6 +23,7 @@ import pytest
 
 T = TypeVar("T")
 
+ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 QUICK = {
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
@@ -74,16 +75,19 @@ class Process:
 
     command: list[str]
     environment: dict[str, str]
-    folder: Path
-    log: Path
+    home: Path
     running: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(
-                self.command, env=self.environment, cwd=self.folder, stdout=log,
+                self.command, env=self.environment, cwd=ROOT, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+
+    @property
+    def log(self) -> Path:
+        return self.home / f"{self.command[1]}.log"
 
     def kill(self) -> None:
         """At once, with all that it started, as a machine that loses its power."""
@@ -151,9 +155,8 @@ class Engine:
             self._server.kill()
 
     def _prefect(self, *arguments: str) -> Process:
-        command = [str(BIN / "prefect"), *arguments]
-        log = self.home / f"{arguments[0]}.log"
-        return Process(command, self.environment, self.home, log)
+        """Started in this project's folder, whose `pyproject.toml` has settings for the server."""
+        return Process([str(BIN / "prefect"), *arguments], self.environment, self.home)
 
 
 @contextmanager
