@@ -11,10 +11,11 @@ counts as well: its earlier runs may have used another Prefect server.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,13 @@ UNREADABLE = Marks(is_settled=False, journal_id="")
 class KnownAccount:
     """What is known of one account; open to changes by the run that has the account's lock."""
 
-    def __init__(self, name: str, here: Marks | None, elsewhere: Marks | None) -> None:
+    def __init__(self, name: str, here: Marks | None, records: Mapping[int, Marks]) -> None:
         self._name = name
-        self._here, self._elsewhere = here, elsewhere
+        self._here = here
+        self._records = records
+        """In Prefect, by number; the newest counts."""
+        self._number = max(records, default=0)
+        self._elsewhere = records.get(self._number)
         self.jobs = OpenJobs(name)
         """The account's bulk requests that may be under way."""
 
@@ -129,7 +134,17 @@ class KnownAccount:
         private_folder(state_folder())
         write_atomically(_file(self._name), msgspec.json.encode(self._here))
         value = msgspec.to_builtins(self._elsewhere)
-        await shared.patiently(lambda: shared.put(_variable(self._name), value))
+        while not await shared.patiently(self._create(value)):
+            pass
+
+    def _create(self, value: shared.Value) -> Callable[[], Awaitable[bool]]:
+        self._number += 1
+        return partial(shared.create, f"{_variables(self._name)}{self._number}", value)
+
+    async def tidy(self) -> None:
+        """Remove what is out of date."""
+        for number in sorted(self._records)[:-1]:
+            await shared.remove(f"{_variables(self._name)}{number}")
 
 
 class OpenJobs:
@@ -205,8 +220,9 @@ async def known_account(name: str) -> KnownAccount:
     Raises:
         ServerAwayError: Prefect's server doesn't say.
     """
-    value = await shared.patiently(lambda: shared.read(_variable(name)))
-    return KnownAccount(name, _local(name), None if value is None else _marks(value))
+    found = await shared.patiently(lambda: shared.read_all(_variables(name)))
+    records = {int(number): _marks(value) for number, value in found.items() if number.isdecimal()}
+    return KnownAccount(name, _local(name), records)
 
 
 def _local(name: str) -> Marks | None:
@@ -229,5 +245,5 @@ def _file(name: str) -> Path:
     return state_folder() / f"{name}.json"
 
 
-def _variable(name: str) -> str:
-    return f"willsuite_account_{name}"
+def _variables(name: str) -> str:
+    return f"willsuite_account_{name}_"

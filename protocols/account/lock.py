@@ -62,6 +62,8 @@ async def account_lock(
         turn = await _wait(queue, file_lock, waiting.seconds, progress)
         async with _kept(turn):
             known = await known_account(name)
+            with suppress(shared.ServerAwayError):
+                await known.tidy()
             if known.is_new and waiting.first_run:
                 known.begin_anew()
             yield known

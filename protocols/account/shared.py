@@ -5,6 +5,9 @@ Does not: what is in them (`turns.py`, `known.py`).
 
 To create a variable is the engine's one atomic step: of several runs that create the same name,
 one succeeds (a unique index of its database). Everything that must not happen twice is made of it.
+It is the quick step, too: on SQLite a change or removal is refused for a moment after each burst of
+task runs, and Prefect's client then waits for two seconds. So what a run has to say on its way it
+creates, and what is out of date is removed by the next one.
 """
 
 import asyncio

@@ -31,6 +31,8 @@ from protocols.account import shared
 BEAT_SECONDS = 10.0
 SILENCE_SECONDS = 90.0
 POLL_SECONDS = 2.0
+FREE = "_free"
+"""Ends the name of a variable that says that a turn was given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,6 @@ class Holder:
     since: str
     """UTC, by the holder's clock; for people."""
     beat: int = 0
-    is_free: bool = False
-    """Whether it has given the turn back."""
 
     def value(self) -> shared.Value:
         """As it is in the variable."""
@@ -71,8 +71,13 @@ def _holder(value: shared.Value) -> Holder:
         **texts,
         since=str(value.get("since", "")),
         beat=beat if isinstance(beat, int) else 0,
-        is_free=value.get("is_free") is True,
     )
+
+
+def _number(name: str) -> int:
+    """Of the turn whose variable bears this name; 0 for one that isn't ours."""
+    head = name.removesuffix(FREE)
+    return int(head) if head.isdecimal() else 0
 
 
 @dataclass
@@ -145,10 +150,9 @@ class Queue:
             tickets = await shared.read_all(self._tickets)
             self._silence.look({f"turn {name}": value for name, value in turns.items()} | tickets)
             before = await self._first_before_me(tickets)
-            number = max((int(name) for name in turns if name.isdecimal()), default=0)
-            newest = _holder(turns[str(number)]) if number else None
-            if newest is not None and newest.is_free:
-                newest = None
+            number = max(map(_number, turns), default=0)
+            is_held = str(number) in turns and f"{number}{FREE}" not in turns
+            newest = _holder(turns[str(number)]) if is_held else None
             if newest is not None or before is not None:
                 await self._wait_in_line()
         except shared.ServerAwayError:
@@ -190,7 +194,6 @@ class Turn:
         self.took_over: Holder | None = None
         """The dead run that had it before."""
         self._is_over = threading.Event()
-        self._beats: threading.Thread | None = None
 
     @property
     def _name(self) -> str:
@@ -200,18 +203,15 @@ class Turn:
         """Create the turn's variable; False where another run was quicker."""
         if not await shared.create(self._name, self._me.value()):
             return False
-        others = await self._others()
-        if any(number > self._number for number in others):
-            # this number had been cleared away, so it was free to be created again
+        turns = await shared.read_all(self._prefix)
+        if any(_number(name) > self._number for name in turns):
+            # this number had been cleared away, so it could be created again
             await shared.remove(self._name)
             return False
-        for number in others:
-            await shared.remove(f"{self._prefix}{number}")
+        for name in turns:
+            if _number(name) < self._number:
+                await shared.remove(self._prefix + name)
         return True
-
-    async def _others(self) -> list[int]:
-        turns = await shared.read_all(self._prefix)
-        return [int(name) for name in turns if name.isdecimal() and int(name) != self._number]
 
     def keep(self, on_loss: Callable[[], None]) -> None:
         """Beat from now on, in a thread: whatever else keeps this process busy.
@@ -220,15 +220,16 @@ class Turn:
         heard of for so long.
         """
         context = contextvars.copy_context()
-        self._beats = threading.Thread(
+        beats = threading.Thread(
             target=lambda: context.run(asyncio.run, self._beat(on_loss)), daemon=True
         )
-        self._beats.start()
+        beats.start()
 
     async def _beat(self, on_loss: Callable[[], None]) -> None:
         while not self._is_over.wait(BEAT_SECONDS):
             with suppress(shared.ServerAwayError):  # nobody else can take it meanwhile, either
-                if any(number > self._number for number in await self._others()):
+                turns = await shared.read_all(self._prefix)
+                if any(_number(name) > self._number for name in turns):
                     on_loss()
                     return
                 self._me = replace(self._me, beat=self._me.beat + 1)
@@ -237,8 +238,4 @@ class Turn:
     async def give_back(self) -> None:
         """Let the next run have it."""
         self._is_over.set()
-        if self._beats is not None:  # a beat under way would take it back
-            await asyncio.to_thread(self._beats.join)
-        await shared.patiently(
-            lambda: shared.replace(self._name, replace(self._me, is_free=True).value())
-        )
+        await shared.patiently(lambda: shared.create(self._name + FREE, {}))

@@ -18,7 +18,7 @@ def forget_in_prefect(account: str) -> None:
 
     async def forget() -> None:
         for kind in KINDS:
-            prefix = f"willsuite_{kind}_{account}"
+            prefix = f"willsuite_{kind}_{account}_"
             for name in await shared.read_all(prefix):
                 await shared.remove(prefix + name)
 
@@ -28,7 +28,7 @@ def forget_in_prefect(account: str) -> None:
 def known_from_before(account: str) -> None:
     """Let Prefect know of an account whose last run ended well, and of nothing else."""
     forget_in_prefect(account)
-    asyncio.run(shared.put(f"willsuite_account_{account}", {"is_settled": True}))
+    asyncio.run(shared.put(f"willsuite_account_{account}_1", {"is_settled": True}))
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -12,6 +12,7 @@ import pytest
 from accounts import forget_in_prefect
 from prefect.variables import Variable
 
+from protocols.account import shared
 from protocols.account.journal import open_journal
 from protocols.account.journal_marks import check_marks
 from protocols.account.known import JournalMark, known_account
@@ -61,7 +62,7 @@ def mark_file(account: str) -> Path:
 
 
 def variable(account: str) -> Any:
-    return asyncio.run(Variable.aget(f"willsuite_account_{account}"))
+    return list(asyncio.run(shared.read_all(f"willsuite_account_{account}_")).values())[-1]
 
 
 def forget_nothing(_account: str) -> None:
@@ -149,7 +150,7 @@ def test_a_variable_that_somebody_has_changed_lets_no_journal_pass(
     account: str, content: Any
 ) -> None:
     leave(account, "here")
-    asyncio.run(Variable.aset(f"willsuite_account_{account}", content, overwrite=True))
+    asyncio.run(Variable.aset(f"willsuite_account_{account}_9", content))
     with pytest.raises(RunError, match=OTHER):
         check(account, "here")
 

@@ -109,8 +109,15 @@ def test_a_run_with_another_prefect_server_is_known_on_its_machine(
 @pytest.mark.parametrize("value", ["x", [], {}, {"is_settled": "yes"}])
 def test_a_record_that_cannot_be_read_settles_nothing(account: str, value: object) -> None:
     known(account, "begin_writing", "settle")
-    asyncio.run(shared.put(f"willsuite_account_{account}", value))  # type: ignore[arg-type]
+    asyncio.run(shared.put(f"willsuite_account_{account}_9", value))  # type: ignore[arg-type]
     assert not known(account)
+
+
+def test_older_records_are_removed_by_the_next_run(account: str) -> None:
+    known(account, "begin_writing", "settle", "begin_writing", "settle")
+    assert known(account, "tidy")
+    assert list(asyncio.run(shared.read_all(f"willsuite_account_{account}_"))) == ["4"]
+    assert known(account)
 
 
 def test_the_record_is_in_the_users_state_folder(
