@@ -5,8 +5,16 @@ STAMP := .venv/.installed
 # where uv is used: this machine's python3, and its trust store
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
+# Prefect's client would report how it is used
+export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo test check bench export import bulk update appointments sandbox server deploy worker lock clean
+.PHONY: help setup demo test check bench export import bulk update appointments sandbox server deploy worker run lock clean
+
+# where Prefect's server is; of deploy, worker and run an exported PREFECT_API_URL is stronger
+PORT ?= 4200
+deploy worker run: export PREFECT_API_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(PORT)/api)
+# with -C (which shows as w among the flags) make is called from somewhere else
+CALLED_FROM := $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,17 +69,18 @@ appointments: $(STAMP) ## keep appointments in step with FILE=appointments.csv (
 sandbox: $(STAMP) ## serve a local WillSuite on port 8080 until Ctrl-C
 	@$(BIN)/python -m sandbox
 
-server: $(STAMP) ## serve Prefect's UI and API on port 4200 until Ctrl-C
-	$(BIN)/prefect server start
+server: $(STAMP) ## serve Prefect's UI and API until Ctrl-C, on PORT=4200
+	@env -u PREFECT_API_URL PREFECT_SERVER_API_PORT=$(PORT) $(BIN)/prefect --no-prompt server start
 
-deploy: $(STAMP) ## create the work pool, the writing lock and all deployments of prefect.yaml
-	$(BIN)/prefect --no-prompt work-pool create willsuite --type process --overwrite
-	@$(BIN)/prefect global-concurrency-limit inspect willsuite-writes >/dev/null 2>&1 \
-	  || $(BIN)/prefect global-concurrency-limit create willsuite-writes --limit 1
-	$(BIN)/prefect --no-prompt deploy --all
+deploy: $(STAMP) ## put the deployments of prefect.yaml into the server, and what they need
+	@$(BIN)/python -m commands.deploy
 
-worker: $(STAMP) ## run what is scheduled, until Ctrl-C
-	$(BIN)/prefect worker start --pool willsuite
+worker: $(STAMP) ## run what is due, until Ctrl-C
+	@$(BIN)/python -m commands.worker
+
+run: $(STAMP) ## start FLOW=import-cases/file FILE=cases.csv (PLAN=1 CONNECTION=name) and follow it
+	@$(BIN)/python -m commands.run --flow "$(FLOW)" --file "$(FILE)" --called-from "$(CALLED_FROM)" \
+	  --connection "$(CONNECTION)" --run "$(RUN)" $(if $(PLAN),--plan)
 
 lock: ## resolve requirements.lock anew
 	@[ -x .venv-lock/bin/uv ] || { $(PYTHON) -m venv .venv-lock \

@@ -15,6 +15,7 @@ from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
 from flows.writing import (
+    WAIT_SECONDS,
     Extra,
     OnReject,
     RunSummary,
@@ -25,7 +26,7 @@ from flows.writing import (
     read_source,
     show,
 )
-from protocols.account.lock import account_lock
+from protocols.account.lock import Waiting, account_lock
 from protocols.reading.exported import exported_cases
 from protocols.reading.lookup import ids_changed_since
 from protocols.rows.run_files import run_folder
@@ -64,6 +65,7 @@ class _Options:
     batch_size: int
     job_poll_seconds: float | None
     job_timeout_seconds: float | None
+    waiting: Waiting
 
     def __post_init__(self) -> None:
         if self.compare_to not in ("live", "latest"):
@@ -91,6 +93,8 @@ async def bulk_update_cases(
     extra: Extra = "forbid",
     encoding: str | None = None,
     on_reject: OnReject = "complete",
+    wait_seconds: float = WAIT_SECONDS,
+    first_run: bool = False,
 ) -> BulkUpdateSummary:
     """Change notes and CRM values of the cases of a CSV, Parquet or Excel file, in jobs.
 
@@ -112,6 +116,9 @@ async def bulk_update_cases(
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
+        wait_seconds: How long to wait while another run writes to the account.
+        first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
+            it, the first run on new machines waits once for what may be under way.
 
     Returns:
         A BulkUpdateSummary. A run that leaves rows failed, unknown or not attempted raises
@@ -124,7 +131,7 @@ async def bulk_update_cases(
         check_choices(extra, on_reject)
         options = _Options(
             dry_run, verify, compare_to, str(exports), batch_size, job_poll_seconds,
-            job_timeout_seconds,
+            job_timeout_seconds, Waiting(wait_seconds, first_run),
         )  # fmt: skip
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
@@ -154,7 +161,9 @@ async def _work(
         wanted = [entry.wanted for entry in entries]
         ids = [change.case_id for change in wanted if change.case_id]
         refs = [change.ref for change in wanted if change.ref]
-        exported, watermark = await exported_cases(options.exports, ids, refs)
+        exported, watermark = await exported_cases(
+            options.exports, client.settings.account_name, ids, refs
+        )
         changed = await ids_changed_since(watermark, workspace, progress)
         if changed is not None:
             entries = end_unchanged_by(exported.without(changed), entries)
@@ -162,12 +171,12 @@ async def _work(
         for entry in await look_at(entries, workspace, progress):
             entry.end(Outcome.PLANNED)
         return None
-    async with account_lock(client.settings) as lock:
+    async with account_lock(client.settings, options.waiting, progress) as known:
         board = JobBoard(f"{FLOW}-jobs", client.settings.base_url)
         pace = job_pace(client.settings, options.job_poll_seconds, options.job_timeout_seconds)
-        sender = BulkSender(client, lock.jobs, board, pace, options.batch_size)
+        sender = BulkSender(client, known.jobs, board, pace, options.batch_size)
         try:
-            await update_in_bulk(entries, sender, lock, workspace, progress, verify=options.verify)
+            await update_in_bulk(entries, sender, known, workspace, progress, verify=options.verify)
         finally:
             jobs += sender.job_ids
         return sender.stopped_by

@@ -8,6 +8,7 @@ traceback; a script that awaits the flow gets the error raised all the same.
 import argparse
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 from prefect import Flow
@@ -48,9 +49,16 @@ def run_here(flow: Flow[..., Any], **parameters: Any) -> None:
 
 
 def run_with_file(flow: Flow[..., Any]) -> None:
-    """`python -m flows.<name> FILE [--plan]`, for a flow that works off a file."""
+    """`python -m flows.<name> FILE [--plan]`, for a flow that works off a file.
+
+    Without the file nothing begins: neither a server of Prefect nor a look at credentials.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m flows.{flow.fn.__name__}")
-    parser.add_argument("source")
+    parser.add_argument("source", nargs="?", default="")
     parser.add_argument("--plan", action="store_true", help="only say what would happen")
     given = parser.parse_args()
+    if not given.source:
+        sys.exit("Which file? Name it: FILE=cases.csv after make, or as the first argument.")
+    if "://" not in given.source and not Path(given.source).exists():
+        sys.exit(f"There is no file {Path(given.source).absolute()} on this machine.")
     run_here(flow, source=given.source, dry_run=given.plan)

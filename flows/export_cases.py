@@ -5,8 +5,9 @@ Belongs here: the order of things and the manifest. The listing and its verifica
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, TypedDict
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from prefect.states import Completed
 
 from flows.endings import EXPECTED_ERRORS, failed, run_here
 from protocols.reading.listing import WIRE_TIME, Listing, list_cases
+from protocols.reading.past_exports import PastExport, PastExports
 from protocols.reading.verification import Verification
 from schemas.case_tables import SCHEMA_VERSION
 from tasks.connection import connected
@@ -27,12 +29,19 @@ from tasks.snapshots import LATEST, Output, TableFile, open_output, write_snapsh
 from willsuite import CaseFilters
 from willsuite.errors import RejectedError
 
+MOST_GONE = 0.05
+FEW_GONE = 10
+"""An export with more cases gone than both says is taken for a fault (a key that sees less)."""
 WATERMARK_OVERLAP = timedelta(hours=26)
 """The server's zone is not documented: 26 h behind its start, nothing is lost in any zone."""
 
 
 class UnverifiedExportError(RunError):
     """The listing never settled, so nothing was published."""
+
+
+class ShrunkenExportError(RunError):
+    """Far fewer cases were listed than last time, so nothing was published."""
 
 
 class ExportSummary(TypedDict):
@@ -54,6 +63,20 @@ class ExportSummary(TypedDict):
     """Old snapshots removed."""
 
 
+@dataclass(frozen=True)
+class _Options:
+    """What is exported, and when it is published."""
+
+    filters: CaseFilters
+    allow_unverified: bool
+    allow_shrink: bool
+    keep_last: int
+
+    def __post_init__(self) -> None:
+        if self.keep_last < 1:
+            raise RunError("keep_last must be at least 1: the last snapshot is never removed.")
+
+
 @flow(name="export-cases", validate_parameters=False, persist_result=False)
 async def export_cases(
     output: str = "data/exports",
@@ -64,6 +87,7 @@ async def export_cases(
     allow_unverified: bool = False,
     connection: str | None = None,
     keep_last: int = 10,
+    allow_shrink: bool = False,
 ) -> ExportSummary:
     """Export every case, with its customers and CRM fields, to Parquet.
 
@@ -76,7 +100,10 @@ async def export_cases(
             names no zone, and a time with an offset is converted to UTC).
         allow_unverified: Publish even if it can't be shown that no case is missing.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
-        keep_last: How many snapshots to keep, the new one included.
+        keep_last: How many snapshots of all cases to keep, the new one included, and how many
+            filtered ones.
+        allow_shrink: Publish even if more than 5 % of the cases (and at least 10) are gone since
+            the account's last verified export.
 
     Returns:
         An ExportSummary. A run that fails raises one of: willsuite.errors.WillSuiteError,
@@ -85,64 +112,83 @@ async def export_cases(
     hide_expected_tracebacks()
     try:
         filters = CaseFilters(ref or None, postcode or None, _wire_time(updated_after))
-        _check(mode, keep_last)
-        async with connected(connection):
-            summary = await _export(open_output(str(output)), filters, allow_unverified, keep_last)
+        options = _Options(filters, allow_unverified, allow_shrink, keep_last)
+        _check(mode)
+        async with connected(connection) as client:
+            account = client.settings.account_name
+            summary = await _export(open_output(str(output)), account, options)
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
-    message = f"{summary['cases']:,} cases exported, verification: {summary['verification']}."
+    message = (
+        f"{summary['cases']:,} cases exported to {summary['snapshot']}, "
+        f"verification: {summary['verification']}."
+    )
     return Completed(message=message, data=summary)  # type: ignore[return-value]
 
 
-async def _export(
-    output: Output, filters: CaseFilters, allow_unverified: bool, keep_last: int
-) -> ExportSummary:
+async def _export(output: Output, account: str, options: _Options) -> ExportSummary:
     logger = get_run_logger()
     with output.workspace() as workspace:
+        past = PastExports(output, account)
+        past.refuse_another_account("give this export one another output folder")
         labels, fields_note = await _field_labels()
         with Progress("export-cases-progress").shown() as progress:
-            listing = await list_cases(workspace, filters, progress)
+            listing = await list_cases(workspace, options.filters, progress)
             logger.info("Listed %s cases: %s.", f"{listing.rows:,}", listing.verification)
-        if listing.verification is Verification.UNCONVERGED and not allow_unverified:
+        if listing.verification is Verification.UNCONVERGED and not options.allow_unverified:
             raise UnverifiedExportError(_unverified(listing))
+        if not options.filters.query() and not options.allow_shrink:
+            _refuse_shrunken(listing, past.last_verified_full())
         tables = workspace / "tables"
         files = await write_snapshot(listing.parts, sorted(listing.gone), labels, tables)
         assert files["cases"].rows == listing.rows, "what was listed is what was written"
-        assert listing.started_at is not None
-        name = f"{listing.started_at:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
-        manifest = _manifest(name, listing, files, fields_note)
-        is_latest = _may_become_latest(output, manifest["filters"])
-        pointer = _pointer(name, manifest["watermark"]) if is_latest else None
-        output.publish(tables, name, _json(manifest), pointer)
-        pruned = output.prune(keep_last)
+        manifest = _manifest(account, listing, files, fields_note)
+        is_latest, pruned = _publish(output, past, tables, manifest, options.keep_last)
         await progress.finish()
-    logger.info("Published %s.", output.location(f"snapshots/{name}"))
-    if not is_latest:
-        logger.warning(
-            "%s still names the export of all cases; this filtered one is in snapshots/%s.",
-            LATEST, name,
-        )  # fmt: skip
-    await _show(manifest)
+    await _show(output.location(manifest["snapshot"]), manifest)
     return ExportSummary(
-        snapshot=output.location(f"snapshots/{name}"),
-        manifest=output.location(f"manifests/{name}.json"),
+        snapshot=output.location(manifest["snapshot"]),
+        manifest=output.location(f"manifests/{manifest['snapshot'].rpartition('/')[2]}.json"),
         is_latest=is_latest,
         verification=listing.verification.value,
         cases=files["cases"].rows,
         customers=files["customers"].rows,
         case_meta=files["case_meta"].rows,
         sweeps=len(listing.sweeps),
-        pruned=len(pruned),
+        pruned=pruned,
     )
 
 
-def _check(mode: str, keep_last: int) -> None:
+def _publish(
+    output: Output, past: PastExports, tables: Path, manifest: Mapping[str, Any], keep_last: int
+) -> tuple[bool, int]:
+    """Publish, point at what is the latest now, prune.
+
+    Returns:
+        Whether this export is the latest now, and how many old ones were removed.
+    """
+    logger = get_run_logger()
+    export = msgspec.convert(manifest, PastExport)
+    # where there is no lock, another account's export may have come in between
+    past.refuse_another_account("give this export one another output folder")
+    output.publish(tables, export.name, manifest)
+    logger.info("Published %s.", output.location(export.snapshot))
+    pointer = past.pointer_to(export) if export.is_full else past.pointer_beside(export)
+    is_latest = pointer.get("snapshot") == export.snapshot
+    if pointer != output.latest():
+        output.point(pointer)
+    if not is_latest:
+        logger.warning(
+            "%s names %s, not this filtered export.", LATEST, pointer.get("snapshot", "nothing")
+        )
+    return is_latest, past.prune(keep_last, export.name)
+
+
+def _check(mode: str) -> None:
     if mode == "incremental":
         raise RunError('mode="incremental" is not available yet; use mode="full".')
     if mode != "full":
         raise RunError(f'There is no mode {mode!r}; use mode="full".')
-    if keep_last < 1:
-        raise RunError("keep_last must be at least 1: the last snapshot is never removed.")
 
 
 def _wire_time(value: str | datetime | None) -> str | None:
@@ -180,41 +226,35 @@ def _unverified(listing: Listing) -> str:
     )
 
 
-def _may_become_latest(output: Output, filters: Mapping[str, str]) -> bool:
-    """A filtered export must not take the place of the export of all cases."""
-    if not filters or not (latest := output.latest()):
-        return True
-    try:
-        manifest = msgspec.json.decode(output.read(str(latest["manifest"])) or b"{}")
-        return bool(manifest["filters"] == filters)
-    except (KeyError, TypeError, msgspec.DecodeError):
-        return False
-
-
-def _pointer(name: str, watermark: str) -> bytes:
-    return _json(
-        {
-            "snapshot": f"snapshots/{name}",
-            "manifest": f"manifests/{name}.json",
-            "watermark": watermark,
-        }
-    )
+def _refuse_shrunken(listing: Listing, last: PastExport | None) -> None:
+    if last is None:
+        return
+    before = last.rows.cases
+    gone = before - listing.rows
+    if gone >= FEW_GONE and gone > before * MOST_GONE:
+        raise ShrunkenExportError(
+            f"WillSuite listed {listing.rows:,} cases, and the last verified export "
+            f"({last.snapshot}) has {before:,}; nothing was published. Check that the API keys "
+            "still see every case; if so many are really gone, run it with allow_shrink=True."
+        )
 
 
 def _manifest(
-    name: str, listing: Listing, files: Mapping[str, TableFile], fields_note: str
+    account: str, listing: Listing, files: Mapping[str, TableFile], fields_note: str
 ) -> dict[str, Any]:
     assert listing.started_at is not None
+    name = f"{listing.started_at:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
     return {
         "snapshot": f"snapshots/{name}",
+        "account": account,
         "schema_version": SCHEMA_VERSION,
         "mode": "full",
         "filters": listing.filters.query(),
         "started_at": listing.started_at.isoformat(),
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_at": datetime.now(UTC).isoformat(),
         "clock": "server" if listing.has_server_clock else "local",
         "watermark": (listing.started_at - WATERMARK_OVERLAP).strftime(WIRE_TIME),
-        "verification": listing.verification,
+        "verification": listing.verification.value,
         "counted": listing.counted,
         "rows": {table: file.rows for table, file in files.items()},
         "files": {f"{table}.parquet": asdict(file) for table, file in files.items()},
@@ -239,18 +279,14 @@ def _manifest(
     }
 
 
-def _json(content: Mapping[str, Any]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
-
-
-async def _show(manifest: Mapping[str, Any]) -> None:
+async def _show(snapshot: str, manifest: Mapping[str, Any]) -> None:
     """The result as an artifact of the run, for people; counts only."""
     rows = "\n".join(f"| {table} | {count:,} |" for table, count in manifest["rows"].items())
     await show_result(
         key="export-cases-result",
         description="Rows per table and how sure it is that they are all",
         markdown=(
-            f"## {manifest['snapshot']}\n\n| table | rows |\n| --- | ---: |\n{rows}\n\n"
+            f"## {snapshot}\n\n| table | rows |\n| --- | ---: |\n{rows}\n\n"
             f"Verification: **{manifest['verification']}** after {len(manifest['sweeps'])} "
             f"sweep(s); WillSuite counts {manifest['counted']}."
         ),

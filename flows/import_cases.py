@@ -13,6 +13,7 @@ from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
 from flows.writing import (
+    WAIT_SECONDS,
     Extra,
     OnReject,
     RunSummary,
@@ -23,7 +24,7 @@ from flows.writing import (
     read_source,
     show,
 )
-from protocols.account.lock import account_lock
+from protocols.account.lock import Waiting, account_lock
 from protocols.importing.entries import NewCaseEntry, new_case_entry
 from protocols.importing.exactly_once import create_absent, look_for
 from protocols.rows.ledger import Ledger
@@ -51,6 +52,8 @@ async def import_cases(
     derive_ref_from: list[str] | None = None,
     encoding: str | None = None,
     on_reject: OnReject = "complete",
+    wait_seconds: float = WAIT_SECONDS,
+    first_run: bool = False,
 ) -> RunSummary:
     """Create the cases of a CSV, Parquet or Excel file, each exactly once.
 
@@ -67,6 +70,9 @@ async def import_cases(
             a ref get one made from these. Without it such rows are rejected.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
+        wait_seconds: How long to wait while another run writes to the account.
+        first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
+            it, the first run on new machines waits once for what may be under way.
 
     Returns:
         A RunSummary. A run that leaves rows failed, unknown or not attempted raises
@@ -86,7 +92,8 @@ async def import_cases(
                 entries = [new_case_entry(case, plan.headers) for case in plan.cases]
                 ledger = Ledger(entries, plan.issues, plan.refs)
                 run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run)
-                work = partial(_work, entries, dry_run, client.settings)
+                waiting = Waiting(wait_seconds, first_run)
+                work = partial(_work, entries, dry_run, client.settings, waiting)
                 stopped_by = await run.carry_out(work)
                 files = await asyncio.to_thread(run.write)
         summary = run.summary(files)
@@ -104,6 +111,7 @@ async def _work(
     entries: Sequence[NewCaseEntry],
     dry_run: bool,
     settings: Settings,
+    waiting: Waiting,
     workspace: Path,
     progress: Progress,
 ) -> str | None:
@@ -111,9 +119,9 @@ async def _work(
         for entry in await look_for(entries, workspace, progress):
             entry.end(Outcome.PLANNED)
         return None
-    async with account_lock(settings) as lock:
+    async with account_lock(settings, waiting, progress) as known:
         absent = await look_for(entries, workspace, progress)
-        return await create_absent(absent, lock, workspace, progress)
+        return await create_absent(absent, known, workspace, progress)
 
 
 if __name__ == "__main__":

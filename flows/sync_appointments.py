@@ -17,6 +17,7 @@ from prefect.logging import get_run_logger
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
 from flows.writing import (
+    WAIT_SECONDS,
     Extra,
     OnReject,
     RunSummary,
@@ -27,8 +28,9 @@ from flows.writing import (
     show,
 )
 from protocols.account.journal import Journal, journal_path, open_journal
-from protocols.account.journal_marks import check_marks, leave_marks
-from protocols.account.lock import account_lock
+from protocols.account.journal_marks import check_marks
+from protocols.account.known import JournalMark, known_account
+from protocols.account.lock import Waiting, account_lock
 from protocols.appointments.bookings import (
     BookingEntry,
     booking_entry,
@@ -61,6 +63,7 @@ class _Options:
     resolve: Mapping[str, str] = field(repr=False)
     recreate: bool
     new_journal: bool
+    waiting: Waiting
 
     def __post_init__(self) -> None:
         if not isinstance(self.resolve, Mapping):
@@ -82,6 +85,8 @@ async def sync_appointments(
     extra: Extra = "forbid",
     encoding: str | None = None,
     on_reject: OnReject = "complete",
+    wait_seconds: float = WAIT_SECONDS,
+    first_run: bool = False,
 ) -> RunSummary:
     """Make, change and delete appointments so that they are as a CSV, Parquet or Excel file says.
 
@@ -102,6 +107,9 @@ async def sync_appointments(
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
+        wait_seconds: How long to wait while another run writes to the account.
+        first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
+            it, the first run on new machines waits once for what may be under way.
 
     Returns:
         A RunSummary. A run that leaves rows failed, unknown or not attempted raises
@@ -111,7 +119,10 @@ async def sync_appointments(
     hide_expected_tracebacks()
     try:
         check_choices(extra, on_reject)
-        options = _Options(dry_run, str(journal), resolve or {}, recreate, new_journal)
+        options = _Options(
+            dry_run, str(journal), resolve or {}, recreate, new_journal,
+            Waiting(wait_seconds, first_run),
+        )  # fmt: skip
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
             async with connected(connection) as client:
@@ -147,25 +158,26 @@ async def _work(
     if options.dry_run:
         with _rehearsal(path) as known:
             if not options.new_journal:
-                await check_marks(account, path, known)
+                marks = (await known_account(account)).journals
+                check_marks(marks, path, known)
             _settle(known, options)
             await _plan(entries, known, options, workspace, progress)
             for entry in entries:
                 if entry.step is not None:
                     entry.end(Outcome.PLANNED)
         return None
-    async with account_lock(client.settings) as lock:
+    async with account_lock(client.settings, options.waiting, progress) as held:
         if not path.exists() and not options.new_journal:
-            await check_marks(account, path, None)
+            check_marks(held.journals, path, None)
         with open_journal(path, writing=True) as journal:
             if not options.new_journal:
-                await check_marks(account, path, journal)
+                check_marks(held.journals, path, journal)
             journal.begin_generation()
-            await leave_marks(account, journal)
+            await held.keep_journal(JournalMark(journal.id, journal.generation))
             _settle(journal, options)
             await _plan(entries, journal, options, workspace, progress)
             syncer = Syncer(client, journal, zone, recreate=options.recreate)
-            await keep_in_step(entries, syncer, lock, progress)
+            await keep_in_step(entries, syncer, held, progress)
             others = report_doubts(entries, journal)
         return " ".join(filter(None, (syncer.stopped_by, others))) or None
 

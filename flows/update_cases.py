@@ -13,6 +13,7 @@ from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
 from flows.writing import (
+    WAIT_SECONDS,
     Extra,
     OnReject,
     RunSummary,
@@ -23,7 +24,7 @@ from flows.writing import (
     read_source,
     show,
 )
-from protocols.account.lock import account_lock
+from protocols.account.lock import Waiting, account_lock
 from protocols.rows.run_files import run_folder
 from protocols.rows.stop_signal import cancelled_by_sigterm
 from protocols.updating.changes import ChangeEntry, changed_columns
@@ -50,6 +51,8 @@ async def update_cases(
     extra: Extra = "forbid",
     encoding: str | None = None,
     on_reject: OnReject = "complete",
+    wait_seconds: float = WAIT_SECONDS,
+    first_run: bool = False,
 ) -> RunSummary:
     """Change the cases of a CSV, Parquet or Excel file one by one, and add customers to them.
 
@@ -65,6 +68,9 @@ async def update_cases(
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
+        wait_seconds: How long to wait while another run writes to the account.
+        first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
+            it, the first run on new machines waits once for what may be under way.
 
     Returns:
         A RunSummary. A run that leaves rows failed, unknown or not attempted raises
@@ -80,7 +86,9 @@ async def update_cases(
                 sheet = await read_source(source, UPDATE_CASES.has_column, encoding)
                 ledger = await change_ledger(sheet, UPDATE_CASES, extra)
                 run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run, CHANGE_OUTCOMES)
-                stopped_by = await run.carry_out(partial(_work, client, ledger.entries, dry_run))
+                waiting = Waiting(wait_seconds, first_run)
+                work = partial(_work, client, ledger.entries, dry_run, waiting)
+                stopped_by = await run.carry_out(work)
                 files = await asyncio.to_thread(run.write)
         summary = run.summary(files)
         await show(FLOW, "Update", summary, ledger.issues, changed_columns(ledger.entries))
@@ -93,6 +101,7 @@ async def _work(
     client: WillSuiteClient,
     entries: Sequence[ChangeEntry],
     dry_run: bool,
+    waiting: Waiting,
     workspace: Path,
     progress: Progress,
 ) -> str | None:
@@ -100,12 +109,12 @@ async def _work(
         for entry in await look_at(entries, workspace, progress):
             entry.end(Outcome.PLANNED, entry.remark)
         return None
-    async with account_lock(client.settings) as lock:
+    async with account_lock(client.settings, waiting, progress) as known:
         # a job of a bulk update that was killed would undo, when it ends, what is changed now
         board = JobBoard(f"{FLOW}-jobs", client.settings.base_url)
-        await wait_for_open_jobs(lock.jobs, job_pace(client.settings), board, progress)
+        await wait_for_open_jobs(known.jobs, job_pace(client.settings), board, progress)
         updater = Updater(client)
-        await update_singly(entries, updater, lock, workspace, progress)
+        await update_singly(entries, updater, known, workspace, progress)
         return updater.stopped_by
 
 

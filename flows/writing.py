@@ -27,11 +27,13 @@ from schemas.update_file import UpdateKind, plan_updates
 from tasks.crm_fields import get_crm_fields
 from tasks.policy import RunError
 from tasks.progress import Progress, show_result
-from tasks.snapshots import LocalOutput
+from tasks.workspace import run_workspace
 
 Extra = Literal["forbid", "ignore"]
 OnReject = Literal["complete", "fail"]
 
+WAIT_SECONDS = 6 * 3600.0
+"""How long a run waits for its turn, unless it is told."""
 PROBLEMS_SHOWN = 20
 """Of a file full of mistakes the log shows some; rejected.xlsx has them all."""
 
@@ -101,7 +103,7 @@ class WritingRun:
             return None
         try:
             with (
-                LocalOutput(Path(self.output)).workspace() as workspace,
+                run_workspace(Path(self.output)) as workspace,
                 Progress(f"{self.flow}-progress").shown() as progress,
             ):
                 stopped_by = await work(workspace, progress)

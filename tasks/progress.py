@@ -7,7 +7,7 @@ the log says so once and the run goes on.
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,9 @@ from prefect.utilities.urls import url_for
 
 LOG_EVERY_SECONDS = 10.0
 UPDATE_EVERY_SECONDS = 1.0
+COUNT_DOWN_SECONDS = 5.0
+SHOW_TIMEOUT_SECONDS = 10.0
+"""At the end of a run nobody waits longer than this for a server that is away."""
 
 
 class Progress:
@@ -34,10 +37,12 @@ class Progress:
         self._key = key
         self._logger = get_run_logger()
         self._artifact: UUID | None = None
-        self._broken = False
+        self._has_failed = False
+        self._showing: asyncio.Task[None] | None = None
         self._logged_at = self._updated_at = time.monotonic()
         self._what = ""
         self._done = 0
+        self._percent = 0.0
 
     @contextmanager
     def shown(self) -> Iterator["Progress"]:
@@ -52,14 +57,23 @@ class Progress:
         """A line in the run's log, at once."""
         self._logger.info("%s", message)
 
+    def show(self, message: str) -> None:
+        """Say it in the log, and as what the artifact shows until something is counted."""
+        self.say(f"{message}.")
+        self._show(self._percent, message)
+
     async def wait(self, seconds: float, why: str) -> None:
-        """Let the server finish; `why` begins the sentence that says so."""
-        if seconds > 0:
-            self.say(
-                f"{why}; waiting {seconds:.0f} s, until WillSuite has surely finished with what "
-                "was sent, before looking."
-            )
-            await asyncio.sleep(seconds)
+        """Let the server finish; `why` begins the sentence that says so. Counted down."""
+        if seconds <= 0:
+            return
+        self.say(
+            f"{why}; waiting {seconds:.0f} s, until WillSuite has surely finished with what "
+            "was sent, before looking."
+        )
+        until = self._logged_at = time.monotonic() + seconds
+        while (rest := until - time.monotonic()) > 0:
+            self._show(self._percent, f"{why}; waiting, {rest:.0f} s left")
+            await asyncio.sleep(min(COUNT_DOWN_SECONDS, rest))
 
     def begin(self, what: str) -> None:
         """Count from zero; `what` is counted ("Cases listed")."""
@@ -76,28 +90,36 @@ class Progress:
         if self._artifact is None or now - self._updated_at >= UPDATE_EVERY_SECONDS:
             self._updated_at = now
             # never 100 before the end: what comes after the listing takes time too
-            await self._show(min(99.0, 100.0 * self._done / expected) if expected else 0.0)
+            self._percent = min(99.0, 100.0 * self._done / expected) if expected else 0.0
+            self._show(self._percent, self._what)
 
     async def finish(self) -> None:
         """Show 100 %."""
-        await self._show(100.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHOW_TIMEOUT_SECONDS):
+                if self._showing is not None:
+                    await self._showing
+                await self._write(100.0, self._what)
 
-    async def _show(self, percent: float) -> None:
-        if self._broken:
-            return
+    def _show(self, percent: float, what: str) -> None:
+        """Show it beside the work, which doesn't wait; what comes too quickly isn't shown."""
+        if self._showing is None or self._showing.done():
+            self._showing = asyncio.create_task(self._write(percent, what))
+
+    async def _write(self, percent: float, what: str) -> None:
         try:
             if self._artifact is None:
-                # shown only by its id from here on, so that calls at once make one artifact
-                self._broken = True
                 created: Any = await acreate_progress_artifact(
-                    progress=percent, key=self._key, description=self._what
+                    progress=percent, key=self._key, description=what
                 )
-                self._artifact, self._broken = created, False
+                self._artifact = created
             else:
-                await aupdate_progress_artifact(self._artifact, percent, self._what)
+                await aupdate_progress_artifact(self._artifact, percent, what)
         except Exception as error:  # noqa: BLE001 - the work matters, its display doesn't
-            self._broken = True
-            self._logger.warning("Progress can't be shown (%s); going on.", type(error).__name__)
+            if not self._has_failed:
+                name = type(error).__name__
+                self._logger.warning("Progress can't be shown (%s); going on.", name)
+            self._has_failed = True
 
 
 class LiveTable:

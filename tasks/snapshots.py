@@ -47,6 +47,7 @@ from tasks.files import (
 )
 from tasks.policy import OutputError, RunError, file_task
 from tasks.spool import merged
+from tasks.workspace import run_workspace
 
 LATEST = "latest.json"
 _DICTIONARY_COLUMNS = {
@@ -144,22 +145,31 @@ class Output(ABC):
 
     @abstractmethod
     def location(self, name: str) -> str:
-        """Where `name` below the output is, as a path or URL for a person."""
+        """Where `name` below the output is, as an absolute path or URL for a person."""
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
         """The file `name` below the output, or None where there is none."""
 
     @abstractmethod
-    def publish(self, tables: Path, name: str, manifest: bytes, pointer: bytes | None) -> None:
-        """Put the folder `tables` in place as snapshot `name`, then its manifest, then point.
+    def publish(self, tables: Path, name: str, manifest: Mapping[str, Any]) -> None:
+        """Put the folder `tables` in place as snapshot `name`, then its manifest."""
 
-        Without a `pointer`, `latest` stays where it is.
-        """
+    @abstractmethod
+    def point(self, pointer: Mapping[str, Any]) -> None:
+        """Replace `latest.json` by `pointer`, whose `snapshot` is the latest from now on."""
 
     @abstractmethod
     def snapshots(self) -> list[str]:
         """Names of the published snapshots, oldest first."""
+
+    @abstractmethod
+    def manifests(self) -> list[str]:
+        """Names of the snapshots, removed ones too, that have a manifest; oldest first."""
+
+    @abstractmethod
+    def has_tables(self, name: str) -> bool:
+        """Whether all tables of the snapshot `name` are there."""
 
     @abstractmethod
     def remove_snapshot(self, name: str) -> None:
@@ -172,14 +182,6 @@ class Output(ABC):
         except msgspec.DecodeError:
             return {}
         return content
-
-    def prune(self, keep_last: int) -> list[str]:
-        """Delete all but the newest `keep_last` snapshots; never the one `latest.json` names."""
-        pointed = str(self.latest().get("snapshot", "")).rpartition("/")[2]
-        old = [name for name in self.snapshots()[:-keep_last] if name != pointed]
-        for name in old:
-            self.remove_snapshot(name)
-        return old
 
 
 def open_output(output: str) -> Output:
@@ -194,14 +196,14 @@ def open_output(output: str) -> Output:
 
 
 class LocalOutput(Output):
-    """A folder of this machine; a lock keeps a second run out."""
+    """A folder of this machine; a lock keeps a second export out."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        """As `Output.workspace`; removes what killed runs left behind.
+        """As `Output.workspace`, for one export at a time.
 
         Beside the snapshots, so that publishing is a rename on one file system.
         """
@@ -215,19 +217,15 @@ class LocalOutput(Output):
                     f"Another run is writing to {self._root}; wait for it to end, or give this "
                     "one another output folder."
                 ) from None
-            for leftover in self._root.glob(".run-*"):
-                shutil.rmtree(leftover)
-            folder = self._root / f".run-{uuid4().hex[:8]}"
-            folder.mkdir(mode=0o700)
         try:
-            yield folder
+            with run_workspace(self._root) as folder:
+                yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
             lock.release()
 
     def location(self, name: str) -> str:
         """As `Output.location`."""
-        return str(self._root / name)
+        return str((self._root / name).absolute())
 
     def read(self, name: str) -> bytes | None:
         """As `Output.read`."""
@@ -237,7 +235,7 @@ class LocalOutput(Output):
             except FileNotFoundError:
                 return None
 
-    def publish(self, tables: Path, name: str, manifest: bytes, pointer: bytes | None) -> None:
+    def publish(self, tables: Path, name: str, manifest: Mapping[str, Any]) -> None:
         """As `Output.publish`: renames, each synced before the next step."""
         with _explained(f"Cannot publish the snapshot in {self._root}"):
             sync_folder(tables)
@@ -245,17 +243,20 @@ class LocalOutput(Output):
             manifests = private_folder(self._root / "manifests")
             tables.rename(snapshots / name)
             sync_folder(snapshots)
-            write_atomically(manifests / f"{name}.json", manifest)
-            if pointer is not None:
-                self._link(name)
-                write_atomically(self._root / LATEST, pointer)
+            write_atomically(manifests / f"{name}.json", _json(manifest))
 
-    def _link(self, name: str) -> None:
+    def point(self, pointer: Mapping[str, Any]) -> None:
+        """As `Output.point`."""
+        with _explained(f"Cannot name the latest snapshot in {self._root}"):
+            self._link(pointer["snapshot"])
+            write_atomically(self._root / LATEST, _json(pointer))
+
+    def _link(self, snapshot: str) -> None:
         """Swap the convenience link; a file system without links just hasn't got it."""
         link = self._root / "latest"
         temporary = self._root / f".latest-{uuid4().hex[:8]}"
         try:
-            temporary.symlink_to(Path("snapshots") / name, target_is_directory=True)
+            temporary.symlink_to(snapshot, target_is_directory=True)
             temporary.replace(link)
         except OSError:
             temporary.unlink(missing_ok=True)
@@ -265,12 +266,22 @@ class LocalOutput(Output):
         folder = self._root / "snapshots"
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
+    def manifests(self) -> list[str]:
+        """As `Output.manifests`."""
+        return sorted(path.stem for path in (self._root / "manifests").glob("*.json"))
+
+    def has_tables(self, name: str) -> bool:
+        """As `Output.has_tables`."""
+        folder = self._root / "snapshots" / name
+        return all((folder / f"{table}.parquet").is_file() for table in SCHEMAS._fields)
+
     def remove_snapshot(self, name: str) -> None:
         """As `Output.remove_snapshot`; out of sight first, so that no reader sees half of it."""
         with _explained(f"Cannot remove an old snapshot in {self._root}"):
             doomed = self._root / f".run-pruned-{name}"
             (self._root / "snapshots" / name).rename(doomed)
-            shutil.rmtree(doomed)
+        # another run may be at it too: it is a leftover like any other
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 class RemoteOutput(Output):
@@ -305,7 +316,7 @@ class RemoteOutput(Output):
             except FileNotFoundError:
                 return None
 
-    def publish(self, tables: Path, name: str, manifest: bytes, pointer: bytes | None) -> None:
+    def publish(self, tables: Path, name: str, manifest: Mapping[str, Any]) -> None:
         """As `Output.publish`: objects appear whole, and nobody looks before the pointer says."""
         with _explained("Cannot publish the snapshot at the output URL"):
             folder = f"{self._root}/snapshots/{name}"
@@ -315,15 +326,33 @@ class RemoteOutput(Output):
                 destination_filesystem=self._files,
             )  # fmt: skip
             self._files.create_dir(f"{self._root}/manifests")
-            self._put(f"{self._root}/manifests/{name}.json", manifest)
-            if pointer is not None:
-                self._put(f"{self._root}/{LATEST}", pointer)
+            self._put(f"{self._root}/manifests/{name}.json", _json(manifest))
+
+    def point(self, pointer: Mapping[str, Any]) -> None:
+        """As `Output.point`; there are no links."""
+        with _explained("Cannot name the latest snapshot at the output URL"):
+            self._put(f"{self._root}/{LATEST}", _json(pointer))
 
     def snapshots(self) -> list[str]:
         """As `Output.snapshots`."""
-        selector = pafs.FileSelector(f"{self._root}/snapshots", allow_not_found=True)
+        return self._names("snapshots")
+
+    def manifests(self) -> list[str]:
+        """As `Output.manifests`."""
+        names = self._names("manifests")
+        return [name.removesuffix(".json") for name in names if name.endswith(".json")]
+
+    def _names(self, folder: str) -> list[str]:
+        selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
         with _explained("Cannot list the output URL"):
             return sorted(info.base_name for info in self._files.get_file_info(selector))
+
+    def has_tables(self, name: str) -> bool:
+        """As `Output.has_tables`."""
+        folder = f"{self._root}/snapshots/{name}"
+        with _explained("Cannot list the output URL"):
+            files = self._files.get_file_info([f"{folder}/{t}.parquet" for t in SCHEMAS._fields])
+        return all(file.is_file for file in files)
 
     def remove_snapshot(self, name: str) -> None:
         """As `Output.remove_snapshot`."""
@@ -333,6 +362,10 @@ class RemoteOutput(Output):
     def _put(self, path: str, content: bytes) -> None:
         with self._files.open_output_stream(path) as file:
             file.write(content)
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
 @contextlib.contextmanager

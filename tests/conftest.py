@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from accounts import known_from_before
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
-from prefect.variables import Variable
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 from willsuite import load_settings
@@ -27,7 +28,15 @@ def no_account_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """A real Prefect server (SQLite) for the session."""
+    """A real Prefect server (SQLite) for the session.
+
+    Where TESTS_PREFECT_API_URL names a running one, that is used: quicker while one test is
+    written; tests that look into the database need their own.
+    """
+    if url := os.environ.get("TESTS_PREFECT_API_URL"):
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield
+        return
     with prefect_test_harness(server_startup_timeout=120):
         yield
 
@@ -46,8 +55,8 @@ def start_sandbox(
             monkeypatch.setenv("WILLSUITE_CLIENT_ID", CLIENT_ID)
             monkeypatch.setenv("WILLSUITE_CLIENT_SECRET", CLIENT_SECRET)
             if "prefect_server" in request.fixturenames:
-                # ports come again: what an earlier test left in Prefect is another account's
-                Variable.unset(f"willsuite_journal_{load_settings().account_name}")
+                # ports come again: what an earlier test left is another account's
+                known_from_before(load_settings().account_name)
             return sandbox
 
         yield start

@@ -7,7 +7,7 @@ from pathlib import Path
 import tasks.policy
 import willsuite.errors
 from flows.bulk_update_cases import bulk_update_cases
-from flows.export_cases import UnverifiedExportError, export_cases
+from flows.export_cases import ShrunkenExportError, UnverifiedExportError, export_cases
 from flows.import_cases import import_cases
 from flows.sync_appointments import sync_appointments
 from flows.update_cases import update_cases
@@ -60,6 +60,7 @@ def test_the_errors_and_numbers_it_names_are_those_of_the_code() -> None:
         **vars(willsuite.errors),
         **vars(tasks.policy),
         "UnverifiedExportError": UnverifiedExportError,
+        "ShrunkenExportError": ShrunkenExportError,
         "IncompleteRunError": IncompleteRunError,
         "SourceError": SourceError,
     }

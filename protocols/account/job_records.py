@@ -52,8 +52,9 @@ class JobRecords:
 
     def forget(self, record: JobRecord) -> None:
         """Nothing of the batch is open any more."""
-        record.path.unlink(missing_ok=True)
-        sync_folder(self._folder)
+        if record.path.exists():  # else it is another machine's
+            record.path.unlink(missing_ok=True)
+            sync_folder(self._folder)
 
     def open(self) -> list[JobRecord]:
         """What earlier runs left open, oldest first."""

@@ -1,24 +1,17 @@
 """Whether the journal at hand is the one that earlier runs wrote to.
 
-Belongs here: the marks that a run leaves of its journal, and refusing another one. Does not: the
-journal itself (`account/journal.py`).
+Belongs here: refusing another one. Does not: the journal itself (`journal.py`), or where its marks
+are kept (`known.py`): apart from it, on this machine and in Prefect.
 
-With an empty journal, or an old copy, every booking since would be made a second time. So the
-journal's id and generation are kept apart from it twice: on this machine, and as a Prefect
-variable, which runs on other machines see.
+With an empty journal, or an old copy, every booking since would be made a second time.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import msgspec
-from prefect.variables import Variable
 
 from protocols.account.journal import Journal
-from protocols.account.lock import state_folder
-from tasks.files import private_folder, write_atomically
+from protocols.account.known import JournalMark
 from tasks.policy import RunError
 
 ANEW = (
@@ -27,19 +20,11 @@ ANEW = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The journal that was written to last."""
-
-    journal_id: str
-    generation: int
-
-
-async def check_marks(account: str, path: Path, journal: Journal | None) -> None:
+def check_marks(marks: Sequence[JournalMark], path: Path, journal: Journal | None) -> None:
     """Refuse a journal that earlier runs haven't written to, or that lacks what they wrote.
 
     Args:
-        account: its hash.
+        marks: of the account's journals.
         path: where the journal was looked for.
         journal: None where there is none.
 
@@ -47,12 +32,14 @@ async def check_marks(account: str, path: Path, journal: Journal | None) -> None
         RunError: it isn't the journal of the marks, or is older.
     """
     if journal is None and (others := sorted(path.parent.glob("appointments-*.sqlite3"))):
+        account = re.sub(r"appointments-(.*)\.sqlite3", r"\1", others[0].name)
         raise RunError(
             f"{path.parent} has the journal of other API keys ({others[0].name}). If the keys of "
-            f"this account were made anew, rename it to {path.name} (and its -wal, where there is "
-            "one); for another account name a folder of its own, or run with new_journal=True."
+            f"this account were renewed, set WILLSUITE_ACCOUNT={account} (or the field account of "
+            "the block); for another account name a folder of its own, or run with "
+            "new_journal=True."
         )
-    for mark in await _marks(account):
+    for mark in marks:
         if journal is None:
             raise RunError(
                 f"Earlier runs kept a journal of this account's appointments, and there is none at "
@@ -68,43 +55,3 @@ async def check_marks(account: str, path: Path, journal: Journal | None) -> None
                 f"The journal {path} is an older copy: a later run has written to another one. "
                 f"Restore the latest. {ANEW}"
             )
-
-
-async def leave_marks(account: str, journal: Journal) -> None:
-    """Say that this is the account's journal from now on."""
-    content = {"journal_id": journal.id, "generation": journal.generation}
-    private_folder(state_folder())
-    write_atomically(_file(account), msgspec.json.encode(content))
-    await Variable.aset(_variable(account), content, overwrite=True)
-
-
-async def _marks(account: str) -> list[Mark]:
-    found = [await Variable.aget(_variable(account)), _content(_file(account))]
-    return [mark for raw in found if (mark := _mark(raw)) is not None]
-
-
-def _mark(raw: Any) -> Mark | None:
-    """None where there is none; one that can't be read stands for a journal that is unknown."""
-    if raw is None:
-        return None
-    if not isinstance(raw, Mapping):
-        return Mark("", 0)
-    generation = raw.get("generation")
-    return Mark(str(raw.get("journal_id")), generation if isinstance(generation, int) else 0)
-
-
-def _content(path: Path) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError:
-        return ""
-
-
-def _file(account: str) -> Path:
-    return state_folder() / f"{account}.journal"
-
-
-def _variable(account: str) -> str:
-    return f"willsuite_journal_{account}"

@@ -15,7 +15,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from protocols.account.journal import Booking, BookingState, Journal
-from protocols.account.lock import AccountLock
+from protocols.account.known import KnownAccount
 from protocols.appointments.bookings import (
     BookingEntry,
     Step,
@@ -210,25 +210,25 @@ async def send_appointments(syncer: Syncer, first: int, last: int) -> None:
 
 
 async def keep_in_step(
-    entries: Sequence[BookingEntry], syncer: Syncer, lock: AccountLock, progress: Progress
+    entries: Sequence[BookingEntry], syncer: Syncer, known: KnownAccount, progress: Progress
 ) -> None:
     """Carry out the entries' steps; repeats what may be repeated.
 
     Args:
         entries: planned; those without a step have their outcome.
         syncer: sends them; afterwards its breaker says what stopped it.
-        lock: of the account, held.
+        known: of the account, whose lock is held.
         progress: for people.
     """
     to_send = [entry for entry in entries if entry.step is not None]
     if not to_send:
         return
-    if not lock.is_settled:
+    if not known.is_settled:
         # a run that was killed may have sent what the server is still working on
         await progress.wait(
             syncer.settle_seconds, "It isn't known that the last run here ended cleanly"
         )
-    lock.begin_writing()
+    await known.begin_writing()
     for _round in range(MAX_ROUNDS):
         progress.begin("Appointments sent")
         syncer.begin_round(sorted(to_send, key=lambda entry: ORDER.index(entry.step or MAKING[0])))
@@ -244,7 +244,7 @@ async def keep_in_step(
             plan(entry, syncer.journal, recreate=syncer.recreate)
         to_send = [entry for entry in is_open if entry.step is not None]
     if syncer.rest_seconds <= 0:  # else the next run waits, or what comes late is the last word
-        lock.settle()
+        await known.settle()
 
 
 async def _send_all(syncer: Syncer, step: Step) -> None:

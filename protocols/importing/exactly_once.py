@@ -3,7 +3,7 @@
 Belongs here: the order of looking, settling, sending and looking again (reliability.md 2.3).
 Does not: what an answer does to an entry (`importing/sender.py`), what a found case does to one
 (`importing/verdicts.py`), reading back (`importing/reading_back.py`), how references are looked up
-(`reading/lookup.py`), the locks (`account/lock.py`).
+(`reading/lookup.py`), the lock (`account/lock.py`).
 
 The account is the journal and `ref` is the key. A request whose answer is lost may have been
 carried out, or may be later still; so it is never repeated at once, but looked up after the time
@@ -13,7 +13,7 @@ in which the server has surely finished or given up.
 from collections.abc import Sequence
 from pathlib import Path
 
-from protocols.account.lock import AccountLock
+from protocols.account.known import KnownAccount
 from protocols.importing.entries import SENTENCES, NewCaseEntry
 from protocols.importing.reading_back import TRIAL_ROWS, ReadBack, find_cases_of
 from protocols.importing.sender import Sender, create_cases
@@ -54,7 +54,7 @@ async def look_for(
 
 
 async def create_absent(
-    absent: Sequence[NewCaseEntry], lock: AccountLock, workspace: Path, progress: Progress
+    absent: Sequence[NewCaseEntry], known: KnownAccount, workspace: Path, progress: Progress
 ) -> str | None:
     """Create the cases of `absent`, of which the account had none when they were looked for.
 
@@ -67,7 +67,7 @@ async def create_absent(
     """
     async with connected() as client:
         settle_seconds = client.settings.settle_seconds
-        if absent and not lock.is_settled:
+        if absent and not known.is_settled:
             # a run that was killed may have sent what the server is still working on
             await progress.wait(
                 settle_seconds, "It isn't known that the last run here ended cleanly"
@@ -75,11 +75,11 @@ async def create_absent(
             absent = await look_for(absent, workspace, progress)
         if not absent:
             return None
-        lock.begin_writing()
+        await known.begin_writing()
         sender = Sender(client)
         read_back = ReadBack(settle_seconds, workspace, progress)
         await _send_in_rounds(sender, absent, read_back, workspace, progress)
-        lock.settle()
+        await known.settle()
         await read_back.audit(absent)
         return sender.stopped_by
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from protocols.reading.found import Found, FoundCase
+from protocols.reading.past_exports import PastExports
 from schemas.texts import canonical
 from tasks.policy import OutputError, file_task
 from tasks.snapshots import Output, open_output
@@ -18,7 +19,7 @@ from tasks.snapshots import Output, open_output
 
 @file_task(name="read-export")
 async def exported_cases(
-    exports: str, ids: Collection[str], refs: Collection[str]
+    exports: str, account: str, ids: Collection[str], refs: Collection[str]
 ) -> tuple[Found, str]:
     """Those cases of the latest export that have one of these ids or references, and its watermark:
     what was changed at or after that time (of `updatedAfter`) may be newer than the export.
@@ -27,17 +28,18 @@ async def exported_cases(
 
     Args:
         exports: the `output` of export-cases, a folder or a URL.
+        account: whose cases they have to be (`Settings.account_name`).
         ids: of cases.
         refs: of cases.
 
     Raises:
-        OutputError: there is no export, or it can't be read.
+        OutputError: there is no export, it is another account's, or it can't be read.
     """
-    return await asyncio.to_thread(_read, open_output(exports), exports, ids, refs)
+    return await asyncio.to_thread(_read, open_output(exports), exports, account, ids, refs)
 
 
 def _read(
-    output: Output, exports: str, ids: Collection[str], refs: Collection[str]
+    output: Output, exports: str, account: str, ids: Collection[str], refs: Collection[str]
 ) -> tuple[Found, str]:
     latest = output.latest()
     snapshot, watermark = latest.get("snapshot"), latest.get("watermark")
@@ -45,6 +47,9 @@ def _read(
         raise OutputError(
             f'There is no export in {exports}; run export-cases first, or use compare_to="live".'
         )
+    PastExports(output, account).refuse_another_account(
+        'name the folder of this account\'s exports, or use compare_to="live"'
+    )
     cases = _table(output, f"{snapshot}/cases.parquet", ["id", "ref", "notes"])
     wanted_refs = {canonical(ref) for ref in refs}
     wanted_ids = {case_id.casefold() for case_id in ids}

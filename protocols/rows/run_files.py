@@ -37,14 +37,14 @@ class RunFiles:
 
 
 def run_folder(output: str, flow: str) -> Path:
-    """A new folder's path for one run; nothing is created yet.
+    """A new folder's absolute path for one run; nothing is created yet.
 
     Raises:
         OutputError: it isn't a folder of this machine.
     """
     if "://" in output:
         raise OutputError("The output of this flow must be a folder of this machine, not a URL.")
-    return Path(output) / f"{flow}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+    return Path(output).absolute() / f"{flow}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
 
 
 def write_run_files(

@@ -11,7 +11,8 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from protocols.account.job_records import JobRecord, JobRecords
+from protocols.account.job_records import JobRecord
+from protocols.account.known import OpenJobs
 from protocols.updating.changes import ChangeEntry
 from protocols.updating.open_jobs import patience_seconds, seen_seconds
 from schemas.outcomes import Outcome
@@ -75,7 +76,7 @@ class BulkSender:
     def __init__(
         self,
         client: WillSuiteClient,
-        records: JobRecords,
+        records: OpenJobs,
         board: JobBoard,
         pace: JobPace,
         batch_size: int,
@@ -122,9 +123,9 @@ class BulkSender:
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
-    def forget(self, batch: Batch) -> None:
+    async def forget(self, batch: Batch) -> None:
         """Nothing of the batch is open any more."""
-        self._records.forget(batch.record)
+        await self._records.forget(batch.record)
 
     async def _send(
         self, entries: Sequence[ChangeEntry], jobs: asyncio.TaskGroup, *, by_name: bool = True
@@ -136,9 +137,9 @@ class BulkSender:
         await self._slots.acquire()  # a job keeps it to its end
         result, batch = None, None
         if self.stopped_by is None:
-            batch = self._begin(entries)
+            batch = await self._begin(entries)
             result = await self._hand_in(batch)
-        if batch is None or result is None or not self._is_taken(batch, result):
+        if batch is None or result is None or not await self._is_taken(batch, result):
             self._slots.release()
         else:
             jobs.create_task(self._follow(batch))
@@ -147,9 +148,9 @@ class BulkSender:
             for part in self._parts(entries, result, named):
                 await self._send(part, jobs, by_name=by_name and not named)
 
-    def _begin(self, entries: Sequence[ChangeEntry]) -> Batch:
+    async def _begin(self, entries: Sequence[ChangeEntry]) -> Batch:
         before = [(entry.outcome, entry.code, entry.message) for entry in entries]
-        record = self._records.intend(len(entries))
+        record = await self._records.intend(len(entries))
         for entry in entries:
             entry.attempts += 1
             entry.end(Outcome.UNKNOWN, "interrupted")
@@ -160,25 +161,25 @@ class BulkSender:
         try:
             return await hand_in(_HandIn(self._client, [_request(each) for each in batch.entries]))
         except WillSuiteError as error:
-            self._records.forget(batch.record)
+            await self._records.forget(batch.record)
             batch.undo()
             for entry in batch.entries:
                 entry.attempts -= 1
             self.stopped_by = self.stopped_by or str(error)
             return None
 
-    def _is_taken(self, batch: Batch, result: WriteResult[str]) -> bool:
+    async def _is_taken(self, batch: Batch, result: WriteResult[str]) -> bool:
         """Whether WillSuite may work on the batch; if not, what was known before is known again."""
         is_unreachable = result.effect is Effect.NOT_APPLIED
         if is_unreachable or _is_refused(result):
-            self._records.forget(batch.record)
+            await self._records.forget(batch.record)
             batch.undo()
             for entry in batch.entries:
                 if is_unreachable and not entry.taken_count:
                     entry.end(Outcome.FAILED, "unreachable")
             return False
         if result.record is not None and is_id(result.record):
-            batch.record = self._records.accepted(batch.record, result.record)
+            batch.record = await self._records.accepted(batch.record, result.record)
             self.job_ids.append(result.record)
         self.batches.append(batch)
         self._has_taken = True

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from protocols.account.lock import AccountLock
+from protocols.account.known import KnownAccount
 from protocols.reading.found import Found
 from protocols.reading.lookup import changed_cases, current_cases
 from protocols.updating.batches import Batch, BulkSender
@@ -37,7 +37,7 @@ MAX_JOBS = 2
 async def update_in_bulk(
     entries: Sequence[ChangeEntry],
     sender: BulkSender,
-    lock: AccountLock,
+    known: KnownAccount,
     workspace: Path,
     progress: Progress,
     *,
@@ -48,7 +48,7 @@ async def update_in_bulk(
     Args:
         entries: rows of a file, which nothing was asked about yet.
         sender: hands in the batches; afterwards says what stopped it.
-        lock: of the account, held.
+        known: of the account, whose lock is held.
         workspace: for what is read.
         progress: for people.
         verify: prove the changes by reading them back; without it the jobs are believed.
@@ -59,17 +59,17 @@ async def update_in_bulk(
     """
     began_at = time.monotonic()
     sender.longest_seconds = await wait_for_open_jobs(
-        lock.jobs, sender.pace, sender.board, progress
+        known.jobs, sender.pace, sender.board, progress
     )
     to_send = await look_at(entries, workspace, progress)
-    if to_send and not lock.is_settled:
+    if to_send and not known.is_settled:
         # a run that was killed may have sent what the server is still working on
         rest = sender.settle_seconds - (time.monotonic() - began_at)
         await progress.wait(rest, "It isn't known that the last run here ended cleanly")
         to_send = await look_at(to_send, workspace, progress)
     if not to_send:
         return
-    lock.begin_writing()
+    await known.begin_writing()
     progress.say(f"{len(to_send):,} of {len(entries):,} rows differ from their cases.")
     parts: Sequence[Sequence[ChangeEntry]] = [to_send]
     while parts and sender.stopped_by is None:
@@ -77,13 +77,13 @@ async def update_in_bulk(
         since = datetime.now(UTC) - READ_BACK_OVERLAP
         await sender.send(parts)
         if not verify:
-            _believe(sender)
+            await _believe(sender)
             break
         parts = await _resolve(sender, since, workspace, progress)
         if parts:
             rows = sum(map(len, parts))
             progress.say(f"{rows:,} change(s) aren't there; handing them in again.")
-    lock.settle()
+    await known.settle()
 
 
 async def _resolve(
@@ -105,7 +105,7 @@ async def _resolve(
             again[0] += rest
         # a stuck job may go on one day: its record stays, and the next run asks about it
         if batch.wait is None or batch.wait.end is not JobEnd.STUCK:
-            sender.forget(batch)
+            await sender.forget(batch)
     return [part for part in again if part]
 
 
@@ -191,11 +191,11 @@ def _may_be_sent_again(entry: ChangeEntry, batch: Batch) -> bool:
     return entry.taken_count < (MAX_UNSEEN_SENDS if batch.wait is None else MAX_JOBS)
 
 
-def _believe(sender: BulkSender) -> None:
+async def _believe(sender: BulkSender) -> None:
     """Without reading back: what a completed job had is updated, of the rest nothing is known."""
     for batch in sender.batches:
         if batch.wait is not None and batch.wait.end in (JobEnd.COMPLETED, JobEnd.FAILED):
-            sender.forget(batch)
+            await sender.forget(batch)
         is_completed = batch.wait is not None and batch.wait.end is JobEnd.COMPLETED
         for entry in batch.entries:
             if is_completed:

@@ -5,7 +5,7 @@ what was changed meanwhile. Does not: polls (`tasks/api_jobs.py`), or the record
 (`account/job_records.py`).
 """
 
-from protocols.account.job_records import JobRecords
+from protocols.account.known import OpenJobs
 from tasks.api_jobs import JobBoard, JobEnd, JobPace, JobWait, wait_for_api_job
 from tasks.cases import together
 from tasks.progress import Progress
@@ -32,7 +32,7 @@ def seen_seconds(wait: JobWait) -> float:
 
 
 async def wait_for_open_jobs(
-    records: JobRecords, pace: JobPace, board: JobBoard, progress: Progress
+    records: OpenJobs, pace: JobPace, board: JobBoard, progress: Progress
 ) -> float:
     """Wait for what earlier runs have handed in, so that its values are final.
 
@@ -42,7 +42,7 @@ async def wait_for_open_jobs(
     Raises:
         WillSuiteError: credentials or configuration.
     """
-    found = records.open()
+    found = await records.open()
     if not found:
         return 0.0
     progress.say(f"{len(found):,} batch(es) of earlier runs may be under way; waiting.")
@@ -57,5 +57,5 @@ async def wait_for_open_jobs(
     rest_seconds = patience - min(ages, default=patience)
     await progress.wait(rest_seconds, "A run was stopped before it knew the job of its batch")
     for record in found:
-        records.forget(record)
+        await records.forget(record)
     return longest_seconds

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from protocols.account.lock import AccountLock
+from protocols.account.known import KnownAccount
 from protocols.kept import lost_values
 from protocols.people import missing_people
 from protocols.reading.found import FoundCase, found_case
@@ -162,7 +162,7 @@ async def send_updates(updater: Updater, first: int, last: int) -> None:
 async def update_singly(
     entries: Sequence[ChangeEntry],
     updater: Updater,
-    lock: AccountLock,
+    known: KnownAccount,
     workspace: Path,
     progress: Progress,
 ) -> None:
@@ -173,7 +173,7 @@ async def update_singly(
             all the same.
     """
     to_send = await look_at(entries, workspace, progress)
-    if to_send and not lock.is_settled:
+    if to_send and not known.is_settled:
         # a run that was killed may have sent what the server is still working on
         await progress.wait(
             updater.settle_seconds, "It isn't known that the last run here ended cleanly"
@@ -181,7 +181,7 @@ async def update_singly(
         to_send = await look_at(to_send, workspace, progress)
     if not to_send:
         return
-    lock.begin_writing()
+    await known.begin_writing()
     for number in range(1, MAX_ROUNDS + 1):
         progress.begin("Cases sent" if number == 1 else f"Cases sent again ({number})")
         updater.begin_round(to_send)
@@ -193,7 +193,7 @@ async def update_singly(
         to_send = await _resolve(updater, sent, workspace, progress)
         if not to_send or updater.stopped_by is not None:
             break
-    lock.settle()
+    await known.settle()
 
 
 async def _resolve(

@@ -90,6 +90,8 @@ def read_sheet(
     Raises:
         SourceError: there is no such file, or it can't be used as a whole.
     """
+    if "://" in str(source):
+        raise SourceError("The file must be on this machine; download it, and give its path.")
     data = _content(Path(source))
     for magic, what, advice in _NOT_TEXT:
         if data.startswith(magic):
@@ -115,7 +117,8 @@ def _content(path: Path) -> bytes:
             raise SourceError(f"{path} is not a file.")
         return path.read_bytes()
     except FileNotFoundError:
-        raise SourceError(f"There is no file {path}.") from None
+        # the absolute path says where it was looked for, which may be a worker's folder
+        raise SourceError(f"There is no file {path.absolute()} on this machine.") from None
     except PermissionError:
         raise SourceError(f"The file {path} may not be read by this user.") from None
     except (OSError, ValueError) as error:

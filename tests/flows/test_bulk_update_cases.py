@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
@@ -63,12 +62,12 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     monkeypatch.setenv("WILLSUITE_JOB_POLL_SECONDS", "0.02")
     monkeypatch.setenv("WILLSUITE_JOB_TIMEOUT_SECONDS", "20")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.001)
-    for name in ("existing.probe_ref_filter", "cases.get_cases", "cases.count_cases"):
-        monkeypatch.setattr(f"tasks.{name}.retry_delay_seconds", 0)
-    # else failed runs of other tests in the same Prefect database make each run look twice
-    monkeypatch.setattr(
-        "protocols.account.lock._is_a_doubtful_run_known", AsyncMock(return_value=False)
-    )
+    for name in (
+        "protocols.reading.lookup.probe_ref_filter",
+        "tasks.cases.get_cases",
+        "tasks.cases.count_cases",
+    ):
+        monkeypatch.setattr(f"{name}.retry_delay_seconds", 0)
 
 
 def run_update(source: Path | str, output: str = "runs", **parameters: Any) -> EndedRun:
@@ -260,7 +259,7 @@ def test_a_run_leaves_private_files_and_one_table_of_its_jobs_and_nothing_tempor
     run = run_update(write_csv("changes.csv", [*rows, {"id": "", "notes": "x"}]), batch_size=2)
     folder = Path(run.summary["folder"])
     assert {path.name for path in folder.iterdir()} == {"outcomes.parquet", "rejected.xlsx"}
-    assert {path.name for path in Path("runs").iterdir()} == {".lock", folder.name}
+    assert {path.name for path in Path("runs").iterdir()} == {folder.name}
     assert folder.name.startswith("bulk-update-cases-2")
     assert records(tmp_path) == []
     for path in [Path("runs"), *Path("runs").rglob("*"), *(tmp_path / "state").rglob("*")]:
@@ -406,6 +405,12 @@ def no_export() -> None:
     Path("exports").mkdir()
 
 
+def another_accounts() -> None:
+    export()
+    pointer = Path("exports/latest.json")
+    pointer.write_text(json.dumps(json.loads(pointer.read_text()) | {"account": "0" * 16}))
+
+
 def a_cut_table() -> None:
     export()
     table = next(Path("exports/snapshots").glob("*/case_meta.parquet"))
@@ -416,6 +421,7 @@ def a_cut_table() -> None:
     ("spoil", "sentence"),
     [
         (no_export, "There is no export in exports; run export-cases first, or use"),
+        (another_accounts, "name the folder of this account's exports, or use"),
         (a_cut_table, "case_meta.parquet); export again, or use"),
     ],
 )
@@ -432,7 +438,7 @@ def test_an_export_that_cannot_be_read_is_a_sentence_and_nothing_is_sent(
     run = run_update(source, compare_to="latest", exports="exports")
     assert run.state.is_failed()
     assert run.ends == [("not_attempted", "stopped", 0)] * 2
-    assert f'{sentence} compare_to="live".' in str(run.state.message)
+    assert f'{sentence} compare_to="live"' in str(run.state.message)
     assert "Traceback" not in "\n".join(run_log)
     assert sandbox.requests == []
 
@@ -1266,11 +1272,11 @@ def test_of_two_runs_at_once_one_is_refused_and_nothing_is_in_two_jobs(
 
     def update_too(_store: Store) -> None:
         with ThreadPoolExecutor() as pool:
-            second.append(pool.submit(run_update, source, "elsewhere").result())
+            second.append(pool.submit(run_update, source, wait_seconds=0).result())
 
     sandbox.faults = [Fault(Change(update_too), path="/api-jobs/*")]
     assert run_update(source).ends == [UPDATED] * 6
     assert second[0].ends == [("not_attempted", "stopped", 0)] * 6
     assert second[0].state.is_failed()
-    assert "Another run on this machine is writing" in str(second[0].state.message)
+    assert "writes to this WillSuite account" in str(second[0].state.message)
     assert len(batches(sandbox)) == 1

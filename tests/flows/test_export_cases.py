@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from prefect.client.schemas.objects import State
 
-from flows.export_cases import UnverifiedExportError, export_cases
+from flows.export_cases import ShrunkenExportError, UnverifiedExportError, export_cases
 from sandbox.faults import Change, Drip, Drop, Fault, Html, Status, Truncate
 from sandbox.people import CRM_FIELDS, case_of
 from sandbox.server import Sandbox
@@ -26,6 +26,7 @@ from sandbox.store import Store
 from schemas.case_tables import SCHEMAS
 from tasks.policy import OutputError, RunError
 from tasks.snapshots import LocalOutput
+from willsuite import load_settings
 from willsuite.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -346,6 +347,120 @@ def test_old_snapshots_go_and_the_newest_stay(
     assert latest(tmp_path / "out")["snapshot"] == f"snapshots/{names[-1]}"
 
 
+def test_another_account_is_refused_before_anything_is_asked_and_touches_nothing(
+    start_sandbox: StartSandbox, tmp_path: Path, run_log: list[str]
+) -> None:
+    start_sandbox(cases=40)
+    for _ in range(2):
+        export(tmp_path / "out")
+    before, account = everything_in(tmp_path / "out"), load_settings().account_name
+    assert latest(tmp_path / "out")["account"] == manifest_of(tmp_path / "out")["account"]
+    assert latest(tmp_path / "out")["account"] == account
+    other = start_sandbox(cases=5)
+    for parameters in ({"keep_last": 1}, {"ref": "WS-000001"}, {"allow_shrink": True}):
+        state = end_of(tmp_path / "out", **parameters)
+        assert state.is_failed()
+        assert f"are of another WillSuite account ({account})" in str(state.message)
+        assert "another output folder" in str(state.message)
+    assert other.requests == []
+    assert everything_in(tmp_path / "out") == before
+    assert "Traceback" not in "\n".join(run_log)
+
+
+def test_another_accounts_export_that_was_published_meanwhile_stays(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    """Where an output has no lock."""
+    sandbox = start_sandbox(cases=150)
+    theirs = {"snapshot": "snapshots/1", "account": "0123456789abcdef"}
+    (tmp_path / "out").mkdir()
+    arrive = Change(lambda _: (tmp_path / "out" / "latest.json").write_text(json.dumps(theirs)))
+    sandbox.faults = [Fault(arrive, path="/cases", page=2)]
+    assert "another WillSuite account" in str(end_of(tmp_path / "out").message)
+    assert latest(tmp_path / "out") == theirs
+    assert not (tmp_path / "out" / "snapshots").exists()
+
+
+def test_renewed_keys_go_on_under_the_accounts_old_name(
+    start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_sandbox(cases=5)
+    export(tmp_path / "out")
+    account = latest(tmp_path / "out")["account"]
+    start_sandbox(cases=5)
+    monkeypatch.setenv("WILLSUITE_ACCOUNT", account)
+    assert export(tmp_path / "out")["is_latest"]
+    assert latest(tmp_path / "out")["account"] == account
+
+
+def unmark(path: Path) -> None:
+    content = json.loads(path.read_text())
+    del content["account"]
+    path.write_text(json.dumps(content))
+
+
+def test_exports_from_before_accounts_were_noted_are_adopted_once(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    start_sandbox(cases=5)
+    output = tmp_path / "out"
+    export(output)
+    for path in (output / "latest.json", *output.glob("manifests/*.json")):
+        unmark(path)
+    summary = export(output, keep_last=1)
+    assert (summary["is_latest"], summary["pruned"]) == (True, 1)
+    start_sandbox(cases=5)
+    assert "another WillSuite account" in str(end_of(output).message)
+
+
+def test_an_export_with_far_fewer_cases_is_not_published_unless_that_is_allowed(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=120)
+    output = tmp_path / "out"
+    export(output)
+    export(output, ref="WS-000007")  # fewer by nature, and nothing to measure by
+    for case_id in sandbox.store.ids[:10]:
+        sandbox.store.delete(case_id)
+    before = everything_in(output)
+    with pytest.raises(ShrunkenExportError) as refused:
+        export(output)
+    said = str(refused.value)
+    assert "110 cases" in said
+    assert f"({latest(output)['snapshot']}) has 120;" in said
+    assert "allow_shrink=True" in said
+    assert everything_in(output) == before
+    assert export(output, allow_shrink=True)["is_latest"]
+    assert export(output)["cases"] == 110
+
+
+@pytest.mark.parametrize(("cases", "gone"), [(120, 9), (240, 12)])
+def test_a_few_cases_less_are_published(
+    start_sandbox: StartSandbox, tmp_path: Path, cases: int, gone: int
+) -> None:
+    sandbox = start_sandbox(cases=cases)
+    export(tmp_path / "out")
+    for case_id in sandbox.store.ids[:gone]:
+        sandbox.store.delete(case_id)
+    assert export(tmp_path / "out")["cases"] == cases - gone
+
+
+def test_filtered_exports_neither_prune_a_full_one_nor_take_its_place_when_the_pointer_is_lost(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    start_sandbox(cases=120)
+    output = tmp_path / "out"
+    export(output)
+    full = latest(output)
+    (output / "latest.json").write_text("{")
+    (output / "latest").unlink()
+    for number in range(3):
+        assert not export(output, ref=f"WS-00000{number}", keep_last=1)["is_latest"]
+    assert latest(output) == full
+    assert (output / "latest").resolve() == output / full["snapshot"]
+    assert len(list((output / "snapshots").iterdir())) == 2
+
+
 def test_files_are_for_their_owner_only_and_nothing_temporary_is_left(
     start_sandbox: StartSandbox, tmp_path: Path
 ) -> None:
@@ -395,6 +510,7 @@ def plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WILLSUITE_ACCOUNT", load_settings().account_name)
     monkeypatch.setenv("WILLSUITE_BASE_URL", "http://127.0.0.1:9/engine/api")
 
 

@@ -30,10 +30,17 @@ asyncio.run(export_cases(output=sys.argv[1]))
 PUBLISH_AND_DIE = """
 import json, os, signal, sys
 from pathlib import Path
+from protocols.reading.past_exports import PastExports
 from tasks.files import private_file, private_folder
 from tasks.snapshots import LocalOutput
 
 TABLES = ("cases", "customers", "case_meta")
+
+def manifest(name):
+    return {
+        "snapshot": f"snapshots/{name}", "watermark": "", "filters": {}, "verification": "quiet",
+        "finished_at": "", "rows": {"cases": 3},
+    }
 
 def publish_and_die(root, steps):
     def watch(event, arguments):
@@ -50,8 +57,9 @@ def publish_and_die(root, steps):
             with private_file(tables / f"{name}.parquet") as file:
                 file.write(b"new")
         sys.addaudithook(watch)
-        output.publish(tables, "2-new", b"{}", b'{"snapshot": "snapshots/2-new"}')
-        output.prune(1)
+        output.publish(tables, "2-new", manifest("2-new"))
+        output.point({"snapshot": "snapshots/2-new"})
+        assert PastExports(output, "me").prune(1, "2-new") == 1
 
 ends = []
 for step in range(1, 60):
@@ -60,6 +68,8 @@ for step in range(1, 60):
     old.mkdir(parents=True)
     for name in TABLES:
         (old / f"{name}.parquet").write_bytes(b"old")
+    (root / "manifests").mkdir()
+    (root / "manifests" / "1-old.json").write_text(json.dumps(manifest("1-old")))
     (root / "latest.json").write_text('{"snapshot": "snapshots/1-old"}')
     child = os.fork()
     if child == 0:

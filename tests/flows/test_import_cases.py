@@ -7,7 +7,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
+from accounts import wait_until
 from ended_runs import EndedRun, Row, write_csv
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.filters import ArtifactFilter
-from prefect.concurrency.asyncio import concurrency
 from python_calamine import CalamineWorkbook
 
 from flows.import_cases import import_cases
 from flows.writing import IncompleteRunError
-from protocols.account.lock import CONCURRENCY_LIMIT
 from sandbox.faults import (
     Action,
     Applied,
@@ -44,6 +42,8 @@ from sandbox.server import BREAKS_OFF, Sandbox
 from sandbox.store import Store
 from schemas.issues import SourceError
 from tasks.policy import RunError
+from tasks.snapshots import LocalOutput
+from tasks.workspace import run_workspace
 from willsuite.errors import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "quick")
@@ -298,7 +298,7 @@ def test_a_run_leaves_private_files_and_artifacts_and_nothing_temporary(
     run = run_import(write_csv("cases.csv", [*rows_of(2, 3), row_of(4, ref="")]))
     folder = Path(run.summary["folder"])
     assert {path.name for path in folder.iterdir()} == {"outcomes.parquet", "rejected.xlsx"}
-    assert {path.name for path in Path("runs").iterdir()} == {".lock", folder.name}
+    assert {path.name for path in Path("runs").iterdir()} == {folder.name}
     assert folder.name.startswith("import-cases-2")
     for path in [Path("runs"), *Path("runs").rglob("*"), *(tmp_path / "state").rglob("*")]:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -939,7 +939,7 @@ GOOD = a_file_with([row_of(2)])
 @pytest.mark.parametrize(
     ("source", "parameters", "error", "sentence"),
     [
-        (lambda: "nowhere.csv", {}, SourceError, "There is no file nowhere.csv."),
+        (lambda: "nowhere.csv", {}, SourceError, "There is no file /"),
         (a_directory, {}, SourceError, "folder.csv is not a file."),
         (a_file_with([row_of(2, nots="x")]), {}, SourceError, "nearest known name: notes"),
         (a_file_with([{"name": "Ann"}]), {}, SourceError, "is the header missing?"),
@@ -1032,62 +1032,55 @@ def test_a_state_folder_that_cannot_be_written_is_a_sentence(
 # -- two at once -------------------------------------------------------------------------------
 
 
-def test_of_two_imports_at_once_one_is_refused_and_no_case_is_there_twice(
+def test_a_plan_and_an_import_succeed_while_an_export_and_another_run_use_the_same_output(
     start_sandbox: StartSandbox,
+) -> None:
+    start_sandbox(cases=30)
+    source = write_csv("cases.csv", rows_of(2, 3))
+    output = Path("runs")
+    with LocalOutput(output).workspace() as export, run_workspace(output) as other:
+        assert run_import(source, dry_run=True).summary["outcomes"] == {"planned": 2}
+        assert run_import(source).summary["outcomes"] == {"created": 2}
+        assert set(output.glob(".run-*")) == {export, other}
+
+
+def test_of_two_imports_at_once_one_waits_and_no_case_is_there_twice(
+    start_sandbox: StartSandbox, run_log: list[str]
 ) -> None:
     sandbox = start_sandbox(cases=30, unique_refs=False)
     source = write_csv("cases.csv", rows_of(*range(2, 22)))
+    with ThreadPoolExecutor() as pool:
+        second: list[Future[EndedRun]] = []
+
+        def import_too(_store: Store) -> None:
+            second.append(pool.submit(run_import, source))
+            wait_until(lambda: "Waiting for this account" in "\n".join(run_log))
+
+        sandbox.faults = [Fault(Change(import_too), path="/cases/create", skip=3)]
+        assert run_import(source).summary["outcomes"] == {"created": 20}
+        assert second[0].result().summary["outcomes"] == {"existing": 20}
+    assert len(sandbox.store) == 50
+    [line] = [line for line in run_log if "Waiting for this account" in line]
+    assert "Another run (import-cases " in line
+
+
+def test_a_run_that_may_not_wait_any_longer_sends_nothing_and_says_who_writes(
+    start_sandbox: StartSandbox,
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    source = write_csv("cases.csv", rows_of(2, 3))
     second: list[EndedRun] = []
 
     def import_too(_store: Store) -> None:
         with ThreadPoolExecutor() as pool:
-            second.append(pool.submit(run_import, source, "elsewhere").result())
+            second.append(pool.submit(run_import, source, wait_seconds=0).result())
 
-    sandbox.faults = [Fault(Change(import_too), path="/cases/create", skip=3)]
-    assert run_import(source).summary["outcomes"] == {"created": 20}
-    assert second[0].summary["outcomes"] == {"not_attempted": 20}
+    sandbox.faults = [Fault(Change(import_too), path="/cases/create")]
+    assert run_import(source).summary["outcomes"] == {"created": 2}
+    assert second[0].summary["outcomes"] == {"not_attempted": 2}
     assert second[0].state.is_failed()
-    assert "Another run on this machine is writing" in str(second[0].state.message)
-    assert len(sandbox.store) == 50
-    assert run_import(source, "elsewhere").summary["outcomes"] == {"existing": 20}
-
-
-def test_a_taken_limit_of_prefect_keeps_a_run_out_and_a_missing_one_is_warned_of(
-    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch, run_log: list[str]
-) -> None:
-    monkeypatch.setattr("protocols.account.lock.SLOT_WAIT_SECONDS", 0.5)
-    sandbox = start_sandbox(cases=30)
-    source = write_csv("cases.csv", rows_of(2, 3))
-    warning = "no global concurrency limit willsuite-writes (make deploy creates it)"
-
-    async def while_it_is_taken() -> Any:
-        async with get_client() as client:
-            limit = GlobalConcurrencyLimitCreate(name=CONCURRENCY_LIMIT, limit=1)
-            await client.create_global_concurrency_limit(limit)
-        async with concurrency(CONCURRENCY_LIMIT, strict=True):
-            return await import_cases(source=str(source), output="runs", return_state=True)
-
-    async def slots() -> int:
-        async with get_client() as client:
-            limit = await client.read_global_concurrency_limit_by_name(CONCURRENCY_LIMIT)
-        return limit.active_slots
-
-    async def remove() -> None:
-        async with get_client() as client:
-            await client.delete_global_concurrency_limit_by_name(CONCURRENCY_LIMIT)
-
-    try:
-        state = asyncio.run(while_it_is_taken())
-        assert state.is_failed()
-        assert "Another run holds the limit willsuite-writes" in str(state.message)
-        assert sent(sandbox) == []
-        assert run_import(source).summary["outcomes"] == {"created": 2}
-        assert warning not in "\n".join(run_log)
-        assert asyncio.run(slots()) == 0  # given back
-    finally:
-        asyncio.run(remove())
-    assert run_import(source).summary["outcomes"] == {"existing": 2}
-    assert warning in "\n".join(run_log)
+    assert "writes to this WillSuite account, so nothing was sent" in str(second[0].state.message)
+    assert len(sent(sandbox)) == 2
 
 
 # -- settling ----------------------------------------------------------------------------------
@@ -1108,7 +1101,7 @@ def test_only_a_run_after_one_that_ended_cleanly_begins_without_waiting(
         assert not has_waited or time.monotonic() - began >= 0.5
         return has_waited
 
-    assert waited(2)  # nothing is known of an earlier run
+    assert not waited(2)
     # what was sent is looked for, and that can't be had: the run doesn't know how it ended
     sandbox.faults = [
         Fault(Drop(), path="/cases/create"),
@@ -1131,7 +1124,7 @@ def test_the_lock_file_that_a_killed_run_left_keeps_nobody_out(
     run_import(write_csv("cases.csv", rows_of(2)))
     lock = next((tmp_path / "state").rglob("*.lock"))
     with filelock.FileLock(lock):
-        held = run_import(write_csv("cases.csv", rows_of(3)))
+        held = run_import(write_csv("cases.csv", rows_of(3)), wait_seconds=0)
         assert held.summary["outcomes"] == {"not_attempted": 1}
     assert lock.exists()
     assert run_import("cases.csv").summary["outcomes"] == {"created": 1}

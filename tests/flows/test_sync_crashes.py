@@ -180,8 +180,8 @@ def test_a_run_that_is_killed_beside_any_record_of_the_journal_is_taken_up_where
 BEFORE_SENDING = [
     ("protocols.account.journal:_make", "after"),
     ("protocols.account.journal:Journal.begin_generation", "after"),
-    ("protocols.account.journal_marks:write_atomically", "after"),
-    ("flows.sync_appointments:leave_marks", "after"),
+    ("protocols.account.known:write_atomically", "after"),
+    ("protocols.account.known:KnownAccount.keep_journal", "after"),
     (PUT, "before"),
 ]
 

@@ -63,12 +63,6 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     ):
         monkeypatch.setattr(f"{name}.retry_delay_seconds", 0)
 
-    async def none() -> bool:
-        return False
-
-    # of runs that other tests have left in Prefect's database
-    monkeypatch.setattr("protocols.account.lock._is_a_doubtful_run_known", none)
-
 
 class Run(EndedRun):
     """What one run of the flow left."""
@@ -396,7 +390,7 @@ def test_each_row_has_an_outcome_with_what_was_before_and_after_it(
 
     folder = Path(summary["folder"])
     assert {path.name for path in folder.iterdir()} == {"outcomes.parquet", "rejected.xlsx"}
-    assert {path.name for path in Path("runs").iterdir()} == {".lock", folder.name}
+    assert {path.name for path in Path("runs").iterdir()} == {folder.name}
     assert folder.name.startswith("update-cases-2")
     for path in [Path("runs"), *Path("runs").rglob("*"), *(tmp_path / "state").rglob("*")]:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -1379,13 +1373,13 @@ def test_of_two_runs_at_once_one_is_refused_and_no_customer_is_there_twice(
 
     def update_too(_store: Store) -> None:
         with ThreadPoolExecutor() as pool:
-            second.append(pool.submit(run_update, source, "elsewhere").result())
+            second.append(pool.submit(run_update, source, wait_seconds=0).result())
 
     sandbox.faults = [Fault(Change(update_too), path="/cases/*", method="PATCH", skip=3)]
     assert run_update(source).summary["outcomes"] == {"updated": 10}
     assert second[0].summary["outcomes"] == {"not_attempted": 10}
     assert second[0].state.is_failed()
-    assert "Another run on this machine is writing" in str(second[0].state.message)
+    assert "writes to this WillSuite account" in str(second[0].state.message)
     assert all(len(names_in(sandbox, number)) == 1 for number in range(2, 12))
 
 
@@ -1473,7 +1467,7 @@ GOOD = a_file_with(id=id_of(2), notes="x")
 @pytest.mark.parametrize(
     ("source", "parameters", "error", "sentence"),
     [
-        (lambda: "nowhere.csv", {}, SourceError, "There is no file nowhere.csv."),
+        (lambda: "nowhere.csv", {}, SourceError, "There is no file /"),
         (a_file_with(id="a", nots="x"), {}, SourceError, "(nearest known name: notes)"),
         (
             a_file_with(id="a", customer_title="Ms", customer_last_name="Ng"),

@@ -137,8 +137,12 @@ def leaks(leaked: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> 
     """Which words a run has shown, or Prefect or the state folder keeps."""
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
-    for name in ("existing.probe_ref_filter", "cases.get_cases_pages", "cases.get_cases"):
-        monkeypatch.setattr(f"tasks.{name}.retry_delay_seconds", 0)
+    for name in (
+        "protocols.reading.lookup.probe_ref_filter",
+        "tasks.cases.get_cases_pages",
+        "tasks.cases.get_cases",
+    ):
+        monkeypatch.setattr(f"{name}.retry_delay_seconds", 0)
 
     def look(words: Sequence[str]) -> list[str]:
         assert list(Path("state").rglob("*.lock"))

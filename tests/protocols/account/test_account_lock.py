@@ -1,76 +1,94 @@
-"""One writing run at a time in one account; only the engine's part is left out here."""
+"""One writing run at a time in one account, with a real Prefect server."""
 
 import asyncio
 import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
+from accounts import forget_in_prefect, known_from_before, wait_until
 from prefect import flow
-from prefect.states import Failed
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL
 
-from protocols.account.lock import _is_a_doubtful_run_known, account_lock, state_folder
+from protocols.account import lock, shared, turns
+from protocols.account.known import KnownAccount, state_folder
+from protocols.account.lock import Waiting, account_lock
 from tasks.policy import RunError
+from tasks.progress import Progress
 from willsuite import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
+AT_ONCE = Waiting(0.0)
 
 HOLD = """
 import asyncio, sys
-import protocols.account.lock
+from prefect import flow
+from protocols.account.lock import Waiting, account_lock
+from tasks.progress import Progress
 from willsuite import load_settings
 
-async def no_slot(stack):
-    pass
-
+@flow(name="import-cases")
 async def hold():
-    protocols.account.lock._take_slot = no_slot
-    protocols.account.lock._is_a_doubtful_run_known = lambda: asyncio.sleep(0, True)
-    async with protocols.account.lock.account_lock(load_settings()) as lock:
-        lock.begin_writing()
+    async with account_lock(load_settings(), Waiting(0.0), Progress("p")) as known:
+        await known.begin_writing()
         print("held", flush=True)
-        sys.stdin.read()
+        await asyncio.to_thread(sys.stdin.read)
 
 asyncio.run(hold())
 """
 
 
 @pytest.fixture(autouse=True)
-def without_prefect(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> None:
-    async def no_slot(_stack: object) -> None:
-        pass
-
-    async def doubtful() -> bool:
-        return True
-
-    monkeypatch.setattr("protocols.account.lock._take_slot", no_slot)
-    monkeypatch.setattr("protocols.account.lock._is_a_doubtful_run_known", doubtful)
+def settings(
+    prefect_server: None, monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None
+) -> Settings:
+    """An account whose last run ended well."""
     monkeypatch.setenv("WILLSUITE_CLIENT_ID", "one")
     monkeypatch.setenv("WILLSUITE_CLIENT_SECRET", "secret")
+    monkeypatch.setattr(lock, "POLL_SECONDS", 0.05)
+    settings = load_settings()
+    known_from_before(settings.account_name)
+    return settings
 
 
-def is_settled(settings: Settings, *, after: str = "") -> bool:
-    """Whether a run finds things settled; `after` is what it then does."""
+def in_a_run(work: Callable[[], Any]) -> Any:
+    @flow(name="update-cases")
+    async def run() -> Any:
+        return await work()
 
-    async def look() -> bool:
-        async with account_lock(settings) as lock:
-            found = lock.is_settled
-            for step in after.split():
-                getattr(lock, step)()
-            return found
+    return asyncio.run(run())
 
-    return asyncio.run(look())
+
+def held_by_this_run(settings: Settings, waiting: Waiting = AT_ONCE) -> bool:
+    """Whether a run finds things settled."""
+
+    async def hold() -> bool:
+        async with account_lock(settings, waiting, Progress("p")) as known:
+            return known.is_settled
+
+    return bool(in_a_run(hold))
 
 
 @contextmanager
-def held_by_another_process() -> Iterator[subprocess.Popen[str]]:
+def another_process(**environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process of its own that has the account."""
+    ours = {
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+    }
     with subprocess.Popen(
         [sys.executable, "-c", HOLD],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **ours, **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -81,106 +99,185 @@ def held_by_another_process() -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_second_run_in_this_process_or_another_one_is_refused_until_the_first_has_ended() -> None:
-    settings = load_settings()
+@pytest.mark.parametrize("machine", ["the same", "another"])
+def test_a_second_run_waits_until_the_first_has_ended_wherever_it_runs(
+    settings: Settings, tmp_path: Path, run_log: list[str], machine: str
+) -> None:
+    elsewhere = {} if machine == "the same" else {"XDG_STATE_HOME": str(tmp_path / "elsewhere")}
 
-    async def twice() -> None:
-        async with account_lock(settings):
-            with pytest.raises(RunError, match="Another run on this machine"):
-                async with account_lock(settings):
-                    pass
+    async def wait() -> bool:
+        with another_process(**elsewhere) as process:
 
-    asyncio.run(twice())
-    with held_by_another_process() as process:
-        with pytest.raises(RunError, match="Another run on this machine"):
-            is_settled(settings)
+            async def end_it() -> None:
+                while "Waiting for this account" not in "\n".join(run_log):
+                    await asyncio.sleep(0.02)
+                assert process.stdin is not None
+                process.stdin.close()
+
+            told = asyncio.create_task(end_it())
+            async with account_lock(settings, Waiting(60.0), Progress("p")) as known:
+                await told
+                assert process.wait(30) == 0
+                return known.is_settled
+
+    assert not in_a_run(wait), "the first has settled nothing"
+    [line] = [line for line in run_log if "Waiting for this account" in line]
+    assert "Another run (import-cases " in line
+
+
+def test_a_run_that_may_not_wait_is_refused_and_says_who_writes(settings: Settings) -> None:
+    with (
+        another_process(),
+        pytest.raises(RunError, match=r"Another run \(import-cases .* writes to"),
+    ):
+        held_by_this_run(settings)
+
+
+def test_what_a_killed_run_held_is_free_at_once_on_its_machine_and_it_is_marked_as_crashed(
+    settings: Settings,
+) -> None:
+    with another_process() as process:
         process.kill()
         process.wait()
-        # a kill frees the lock, and leaves behind that nothing is settled
-        assert not is_settled(settings)
+        before = asyncio.run(shared.read_all(f"willsuite_turn_{settings.account_name}_"))
+        assert not held_by_this_run(settings), "nothing is settled"
+
+    async def state() -> str:
+        async with get_client() as client:
+            run = await client.read_flow_run(UUID(before["1"]["run_id"]))
+        assert run.state is not None
+        return str(run.state.name)
+
+    assert asyncio.run(state()) == "Crashed"
 
 
-def test_another_account_has_another_lock_and_other_marks() -> None:
-    one, other = load_settings(), load_settings(client_id="two")
+def test_what_a_killed_run_held_on_another_machine_is_free_when_nothing_is_heard_of_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with another_process(XDG_STATE_HOME=str(tmp_path / "elsewhere")) as process:
+        process.kill()
+        process.wait()
+        with pytest.raises(RunError):
+            held_by_this_run(settings)
+        monkeypatch.setattr(turns, "SILENCE_SECONDS", 0.5)
+        assert not held_by_this_run(settings, Waiting(60.0))
+
+
+def test_a_run_goes_on_beating_while_its_event_loop_is_kept_busy(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "BEAT_SECONDS", 0.05)
+
+    def has_beaten() -> bool:
+        [value] = asyncio.run(shared.read_all(f"willsuite_turn_{settings.account_name}_")).values()
+        return bool(value["beat"] >= 2)
+
+    async def busy() -> None:
+        async with account_lock(settings, AT_ONCE, Progress("p")):
+            with ThreadPoolExecutor() as pool:  # waited for without leaving the loop to others
+                pool.submit(copy_context().run, wait_until, has_beaten).result()
+
+    in_a_run(busy)
+
+
+def test_a_run_whose_account_was_taken_over_is_stopped_with_a_sentence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "BEAT_SECONDS", 0.1)
+
+    async def lose() -> None:
+        async with account_lock(settings, AT_ONCE, Progress("p")):
+            usurper = turns.Turn(
+                f"willsuite_turn_{settings.account_name}_", 2, turns.this_run("elsewhere")
+            )
+            assert await usurper.claim()
+            await asyncio.sleep(60)
+
+    with pytest.raises(RunError, match="has taken this WillSuite account over"):
+        in_a_run(lose)
+
+
+def test_a_waiting_run_that_is_cancelled_leaves_nothing_in_the_way(
+    settings: Settings, run_log: list[str]
+) -> None:
+    async def cancel() -> None:
+        async with account_lock(settings, AT_ONCE, Progress("p")):
+
+            async def second() -> None:
+                async with account_lock(settings, Waiting(60.0), Progress("p")):
+                    pytest.fail("it is taken")
+
+            waiting = asyncio.create_task(second())
+            while "Waiting for this account" not in "\n".join(run_log):
+                await asyncio.sleep(0.02)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert await shared.read_all(f"willsuite_ticket_{settings.account_name}_") == {}
+
+    in_a_run(cancel)
+    assert held_by_this_run(settings)
+
+
+def test_other_accounts_do_not_wait_for_each_other(settings: Settings) -> None:
+    other = load_settings(client_id="two")
     elsewhere = load_settings(base_url="https://elsewhere.example.org/api")
 
     async def all_at_once() -> None:
-        async with account_lock(one) as lock, account_lock(other), account_lock(elsewhere):
-            lock.settle()
+        async with (
+            account_lock(settings, AT_ONCE, Progress("p")),
+            account_lock(other, AT_ONCE, Progress("p")),
+            account_lock(elsewhere, AT_ONCE, Progress("p")),
+        ):
+            pass
 
-    asyncio.run(all_at_once())
-    assert [is_settled(settings) for settings in (one, other, elsewhere)] == [True, False, False]
-
-
-def test_an_account_is_settled_from_a_clean_end_to_the_next_writing() -> None:
-    settings = load_settings()
-    assert not is_settled(settings)  # never heard of
-    assert not is_settled(settings, after="begin_writing")
-    assert not is_settled(settings, after="begin_writing settle")
-    assert is_settled(settings)
-    assert is_settled(settings, after="settle")
-    assert is_settled(settings, after="begin_writing")
-    assert not is_settled(settings)
+    in_a_run(all_at_once)
 
 
-def test_whatever_ends_the_block_frees_the_lock_and_settles_nothing() -> None:
-    settings = load_settings()
+@pytest.mark.parametrize("error", [KeyError("ours"), asyncio.CancelledError()])
+def test_whatever_ends_the_block_frees_the_account_and_settles_nothing(
+    settings: Settings, error: BaseException
+) -> None:
+    async def broken() -> None:
+        try:
+            async with account_lock(settings, AT_ONCE, Progress("p")) as known:
+                await known.begin_writing()
+                raise error
+        except type(error):
+            pass
 
-    async def broken(error: BaseException) -> None:
-        async with account_lock(settings) as lock:
-            lock.begin_writing()
-            raise error
-
-    for error in (KeyError("ours"), asyncio.CancelledError()):
-        with pytest.raises(type(error)):
-            asyncio.run(broken(error))
-        assert not is_settled(settings)
+    in_a_run(broken)
+    assert not held_by_this_run(settings)
 
 
-def test_the_state_is_private_and_names_neither_the_account_nor_its_keys() -> None:
-    is_settled(load_settings(), after="settle")
+def test_the_first_run_ever_may_say_that_there_is_nothing_to_wait_for(settings: Settings) -> None:
+    forget_in_prefect(settings.account_name)
+    assert not held_by_this_run(settings)
+    assert held_by_this_run(settings, Waiting(0.0, first_run=True))
+
+    async def write(known: KnownAccount) -> None:
+        await known.begin_writing()
+
+    async def killed() -> None:
+        async with account_lock(settings, AT_ONCE, Progress("p")) as known:
+            await write(known)
+
+    in_a_run(killed)
+    assert not held_by_this_run(settings, Waiting(0.0, first_run=True)), "it was not the first"
+
+
+def test_the_state_is_private_and_names_neither_the_account_nor_its_keys(
+    settings: Settings,
+) -> None:
+    async def end_well() -> None:
+        async with account_lock(settings, AT_ONCE, Progress("p")) as known:
+            await known.settle()
+
+    in_a_run(end_well)
     folder = state_folder()
-    assert folder == Path(os.environ["XDG_STATE_HOME"]) / "willsuite-flows"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     files = list(folder.iterdir())
-    assert sorted(file.suffix for file in files) == [".lock", ".settled"]
+    assert sorted(file.suffix for file in files) == [".json", ".lock"]
     for file in files:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert "one" not in file.name
-        assert file.read_bytes() == b""
-
-
-def test_without_a_state_folder_of_its_own_the_state_is_in_the_users_home(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", "")
-    assert state_folder() == tmp_path / ".local" / "state" / "willsuite-flows"
-
-
-def test_without_any_mark_prefect_is_asked_for_runs_that_may_not_have_ended_well(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def none_known() -> bool:
-        return False
-
-    monkeypatch.setattr("protocols.account.lock._is_a_doubtful_run_known", none_known)
-    settings = load_settings()
-    assert is_settled(settings, after="begin_writing")
-    assert not is_settled(settings)  # now there is a mark, and it counts more
-
-
-def test_a_run_that_failed_is_doubtful_and_one_that_completed_or_this_one_is_not(
-    prefect_server: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("protocols.account.lock.WRITING_FLOWS", ("write-for-a-test",))
-
-    @flow(name="write-for-a-test")
-    async def write(fails: bool) -> object:
-        found.append(await _is_a_doubtful_run_known())
-        return Failed() if fails else None
-
-    found: list[bool] = []
-    for fails in (False, True, False):
-        asyncio.run(write(fails, return_state=True))
-    assert found == [False, False, True]

@@ -9,10 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from accounts import forget_in_prefect
 from prefect.variables import Variable
 
 from protocols.account.journal import open_journal
-from protocols.account.journal_marks import check_marks, leave_marks
+from protocols.account.journal_marks import check_marks
+from protocols.account.known import JournalMark, known_account
 from tasks.policy import RunError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -32,12 +34,13 @@ def journal_at(folder: str) -> Path:
 
 def check(account: str, folder: str | None, *, generation: int | None = None) -> None:
     """Check the journal in a folder, or that there is none; with another generation if given."""
+    marks = asyncio.run(known_account(account)).journals
     if folder is None:
-        return asyncio.run(check_marks(account, Path("nowhere/journal.sqlite3"), None))
+        return check_marks(marks, Path("nowhere/journal.sqlite3"), None)
     with open_journal(journal_at(folder), writing=False) as journal:
         if generation is not None:
             journal.generation = generation
-        return asyncio.run(check_marks(account, journal_at(folder), journal))
+        return check_marks(marks, journal_at(folder), journal)
 
 
 def leave(account: str, folder: str, *, runs: int = 1) -> None:
@@ -45,15 +48,20 @@ def leave(account: str, folder: str, *, runs: int = 1) -> None:
     with open_journal(journal_at(folder), writing=True) as journal:
         for _ in range(runs):
             journal.begin_generation()
-        asyncio.run(leave_marks(account, journal))
+        mark = JournalMark(journal.id, journal.generation)
+
+        async def keep() -> None:
+            await (await known_account(account)).keep_journal(mark)
+
+        asyncio.run(keep())
 
 
 def mark_file(account: str) -> Path:
-    return Path(os.environ["XDG_STATE_HOME"]) / "willsuite-flows" / f"{account}.journal"
+    return Path(os.environ["XDG_STATE_HOME"]) / "willsuite-flows" / f"{account}.json"
 
 
 def variable(account: str) -> Any:
-    return asyncio.run(Variable.aget(f"willsuite_journal_{account}"))
+    return asyncio.run(Variable.aget(f"willsuite_account_{account}"))
 
 
 def forget_nothing(_account: str) -> None:
@@ -63,11 +71,6 @@ def forget_nothing(_account: str) -> None:
 def forget_here(account: str) -> None:
     """As on another machine."""
     mark_file(account).unlink()
-
-
-def forget_in_prefect(account: str) -> None:
-    """As with another Prefect database."""
-    asyncio.run(Variable.aunset(f"willsuite_journal_{account}"))
 
 
 FORGETTING = pytest.mark.parametrize("forget", [forget_nothing, forget_here, forget_in_prefect])
@@ -146,32 +149,28 @@ def test_a_variable_that_somebody_has_changed_lets_no_journal_pass(
     account: str, content: Any
 ) -> None:
     leave(account, "here")
-    asyncio.run(Variable.aset(f"willsuite_journal_{account}", content, overwrite=True))
+    asyncio.run(Variable.aset(f"willsuite_account_{account}", content, overwrite=True))
     with pytest.raises(RunError, match=OTHER):
         check(account, "here")
 
 
-def test_a_folder_with_the_journal_of_other_api_keys_is_refused_until_it_is_renamed(
+def test_a_folder_with_the_journal_of_other_api_keys_is_refused_and_says_how_to_name_the_account(
     account: str,
 ) -> None:
     folder = Path("journal").absolute()
-    mine = folder / f"appointments-{account}.sqlite3"
-    other = folder / "appointments-renewed.sqlite3"
+    other = folder / "appointments-0123456789abcdef.sqlite3"
     with open_journal(other, writing=True):
         pass
     with pytest.raises(RunError, match="has the journal of other API keys") as raised:
-        asyncio.run(check_marks(account, mine, None))
-    assert f"rename it to {mine.name}" in str(raised.value)
+        check_marks([], folder / f"appointments-{account}.sqlite3", None)
+    assert "set WILLSUITE_ACCOUNT=0123456789abcdef " in str(raised.value)
     assert other.name in str(raised.value)
-    other.rename(mine)
-    with open_journal(mine, writing=True) as journal:
-        asyncio.run(check_marks(account, mine, journal))
 
 
 def test_marks_are_private_and_hold_an_id_and_a_number(account: str) -> None:
     leave(account, "here", runs=2)
     with open_journal(journal_at("here"), writing=False) as journal:
-        expected = {"journal_id": journal.id, "generation": 2}
+        expected = {"is_settled": False, "journal_id": journal.id, "generation": 2}
     assert variable(account) == expected
     assert stat.S_IMODE(mark_file(account).stat().st_mode) == 0o600
     assert stat.S_IMODE(mark_file(account).parent.stat().st_mode) == 0o700

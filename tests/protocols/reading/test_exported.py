@@ -16,7 +16,9 @@ from protocols.reading.found import Found, FoundCase
 from sandbox.server import Sandbox
 from schemas.case_tables import SCHEMAS
 from tasks.policy import OutputError
+from willsuite import load_settings
 
+ACCOUNT = "00000000000000aa"
 WATERMARK = "2026-01-02 03:04:05"
 CASES = [
     {"id": "c-1", "ref": "R-1", "notes": "Rang.\nTwice."},
@@ -36,6 +38,7 @@ def publish(
     cases: Sequence[dict[str, Any]] = CASES,
     meta: Sequence[dict[str, Any]] = META,
     name: str = "20260102T030405Z-1",
+    account: str | None = ACCOUNT,
 ) -> Path:
     """An export with these cases; returns its snapshot's folder."""
     folder = output / "snapshots" / name
@@ -45,14 +48,18 @@ def publish(
         table = pa.Table.from_pylist([dict.fromkeys(schema.names) | row for row in rows], schema)
         pq.write_table(table, folder / f"{kind}.parquet")
     pointer = {"snapshot": f"snapshots/{name}", "watermark": WATERMARK}
+    pointer |= {"account": account} if account else {}
     (output / "latest.json").write_text(json.dumps(pointer))
     return folder
 
 
 def exported(
-    output: Path | str, ids: Collection[str] = (), refs: Collection[str] = ()
+    output: Path | str,
+    ids: Collection[str] = (),
+    refs: Collection[str] = (),
+    account: str = ACCOUNT,
 ) -> tuple[Found, str]:
-    return asyncio.run(exported_cases.fn(str(output), ids, refs))
+    return asyncio.run(exported_cases.fn(str(output), account, ids, refs))
 
 
 def test_cases_are_found_by_id_or_reference_with_their_notes_and_crm_values(tmp_path: Path) -> None:
@@ -116,6 +123,20 @@ def test_where_no_export_is_named_the_person_is_told_to_make_one(
     assert "run export-cases first" in str(refused.value)
 
 
+def test_another_accounts_export_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    publish(tmp_path)
+    with pytest.raises(OutputError, match="another WillSuite account") as refused:
+        exported(tmp_path, ["c-1"], account="00000000000000bb")
+    for words in (str(tmp_path), 'compare_to="live"', f"WILLSUITE_ACCOUNT={ACCOUNT} "):
+        assert words in str(refused.value)
+
+
+def test_an_export_from_before_accounts_were_noted_is_read(tmp_path: Path) -> None:
+    publish(tmp_path, account=None)
+    found, _ = exported(tmp_path, ["c-1"])
+    assert found.with_id("c-1") is not None
+
+
 def test_a_folder_that_is_not_there_has_no_export(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="There is no export in"):
         exported(tmp_path / "nowhere", ["c-1"])
@@ -170,7 +191,7 @@ def test_a_real_export_has_every_case_as_the_account_has_it(
     store = start_sandbox(cases=150).store
     summary = asyncio.run(export_cases(output=str(tmp_path)))
     ids, refs = store.ids[:75], [(store.case(each) or {})["ref"] for each in store.ids[75:]]
-    found, watermark = exported(tmp_path, ids, refs)
+    found, watermark = exported(tmp_path, ids, refs, load_settings().account_name)
     cases = [found.with_id(each) for each in ids] + [found.with_ref(each)[0] for each in refs]
     for case_id, case in zip(store.ids, cases, strict=True):
         has = store.case(case_id) or {}

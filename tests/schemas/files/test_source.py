@@ -492,6 +492,18 @@ def test_a_path_without_a_file_is_refused(tmp_path, name, reason):
     assert reason in str(refused.value)
 
 
+def test_a_refused_file_is_named_with_the_folder_it_was_looked_for_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError) as refused:
+        read_sheet("missing.csv", is_known=NAMES.__contains__)
+    assert str(refused.value) == f"There is no file {tmp_path}/missing.csv on this machine."
+
+
+def test_a_url_is_not_taken_for_a_path():
+    with pytest.raises(SourceError, match="download it"):
+        read_sheet("s3://bucket/cases.csv", is_known=NAMES.__contains__)
+
+
 def test_a_file_one_may_not_read_is_refused(path, monkeypatch):
     def forbidden(_):
         raise PermissionError(13, "Permission denied")
