@@ -878,7 +878,7 @@ def test_rows_without_a_ref_get_one_made_from_the_columns_that_identify_them(
     refs = [row["key"] for row in run.rows]
     assert all(ref.startswith("WF-") and ids_of(sandbox.store, ref) for ref in refs)
     # a corrected name or another order doesn't make another case of it
-    rows = [row_of(n, ref="", our_id=f"a{n} ", notes="corrected") for n in range(4, 1, -1)]
+    rows = [row_of(n, ref="", our_id=f"A{n} ", notes="corrected") for n in range(4, 1, -1)]
     again = run_import(write_csv("again.csv", rows), derive_ref_from=["our_id"])
     assert again.summary["outcomes"] == {"existing": 3}
     assert [row["key"] for row in again.rows] == refs[::-1]
