@@ -90,7 +90,7 @@ async def import_cases(
                 make = partial(plan_import, sheet, extra=extra, derive_ref_from=identity)
                 plan = await plan_with_meta(make)
                 entries = [new_case_entry(case, plan.headers) for case in plan.cases]
-                ledger = Ledger(entries, plan.issues, plan.refs)
+                ledger = Ledger(entries, plan.issues, plan.refs, plan.notes)
                 run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run)
                 waiting = Waiting(wait_seconds, first_run)
                 work = partial(_work, entries, dry_run, client.settings, waiting)

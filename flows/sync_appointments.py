@@ -130,7 +130,7 @@ async def sync_appointments(
                 zone = ZoneInfo(client.settings.timezone)
                 read = await asyncio.to_thread(plan_appointments, sheet, timezone=zone, extra=extra)
                 entries = [booking_entry(wanted) for wanted in read.wanted]
-                ledger = Ledger(entries, read.issues, read.keys)
+                ledger = Ledger(entries, read.issues, read.keys, read.notes)
                 run = WritingRun(
                     FLOW, str(output), folder, sheet, ledger, dry_run, APPOINTMENT_OUTCOMES,
                     works_without_entries=True,  # resolve, and what is uncertain

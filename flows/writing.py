@@ -185,7 +185,7 @@ async def change_ledger(sheet: Sheet, kind: UpdateKind, extra: str) -> Ledger[Ch
     """The changes that a file wants, and the rows of which none can be made."""
     plan = await plan_with_meta(partial(plan_updates, sheet, kind, extra=extra))
     entries = [change_entry(change, plan.meta_headers) for change in plan.changes]
-    return Ledger(entries, plan.issues, plan.keys)
+    return Ledger(entries, plan.issues, plan.keys, plan.notes)
 
 
 def ending(summary: RunSummary, stopped_by: str | None, on_reject: str, verb: str) -> State:

@@ -18,6 +18,13 @@ import pandera.pandas as pa
 
 from schemas.columns import META_PREFIX, MetaField, match_columns
 from schemas.files.source import Sheet
+from schemas.identifiers import (
+    CLEANED,
+    IDENTIFIER_CHECKS,
+    IDENTIFIER_FIELDS,
+    IDENTIFIER_SENTENCES,
+    cleaned,
+)
 from schemas.issues import Issue, SourceError
 from schemas.texts import canonical
 from schemas.values import (
@@ -37,7 +44,9 @@ from schemas.values import (
 from schemas.wall_times import TIME_SENTENCES
 
 CASE_FIELDS = {
-    "ref": column("the case's reference, unique; by it a second run knows the case again"),
+    "ref": column(
+        "the case's reference, unique; by it a second run knows the case again", *IDENTIFIER_CHECKS
+    ),
     "notes": column("notes on the case"),
     "adviser_email": column("the WillSuite user who is to own the case", EMAIL_CHECK),
     "email": column("the API user's e-mail, not the client's", EMAIL_CHECK),
@@ -109,6 +118,7 @@ IMPORT_CASES = pa.DataFrameSchema(
 _SENTENCES = {
     **SENTENCES,
     **TIME_SENTENCES,
+    **IDENTIFIER_SENTENCES,
     "booking_key_missing": (
         "{column} is missing: without it a second run could not know the appointment again."
     ),
@@ -143,7 +153,7 @@ _SENTENCES = {
     "ref_repeated": "The same ref is in row {other}; a ref names one case.",
     "ref_alike": (
         "ref differs from that of row {other} only by what databases often pass over (accents, "
-        "ß for ss, invisible signs, one emoji for another), so WillSuite may take the two for the "
+        "ß for ss, one emoji for another), so WillSuite may take the two for the "
         "same; change one of them."
     ),
     "ref_spelling": "ref is written differently in row {other} of the same case.",
@@ -252,13 +262,15 @@ class ImportTable:
             if (person["field"] if person else name) in _PLACEHOLDER_FIELDS:
                 frame[name] = without_placeholders(frame[name])
         self.frame = frame
+        self.headers = {name: header for header, name in matched.items()}
+        self.notes = self._clean_identifiers(sheet.rows)
+        """By row: what is sent otherwise than the file has it, as a sentence."""
         self.rows = sheet.rows
         self.file_issues = [
             issue for issue in sheet.issues if issue.column is None or issue.column in matched
         ]
         """What the reader found, but for columns that aren't used."""
         self.names = list(frame.columns)
-        self.headers = {name: header for header, name in matched.items()}
         self.meta_columns = [name for name in self.names if name.startswith(META_PREFIX)]
         self.meta: Mapping[str, MetaField] = {}
         self.cells: dict[str, list[str | None]] = {
@@ -271,6 +283,19 @@ class ImportTable:
             if person := person_column(name):
                 self.entries[person["entry"]][person["field"]] = name
         self.rows_are_people = "customer_" in self.entries or "address_book_" in self.entries
+
+    def _clean_identifiers(self, rows: Sequence[int]) -> dict[int, str]:
+        changed: defaultdict[int, list[str]] = defaultdict(list)
+        for name in IDENTIFIER_FIELDS.intersection(self.frame.columns):
+            texts = self.frame[name]
+            self.frame[name] = cleaned(texts)
+            differs = (texts != self.frame[name]) & texts.notna()
+            for index in differs.to_numpy().nonzero()[0]:
+                changed[rows[index]].append(self.headers[name])
+        return {
+            row: CLEANED.format(columns=" and ".join(sorted(names)))
+            for row, names in changed.items()
+        }
 
     def cell(self, name: str, index: int) -> str | None:
         """The cell's text; None where it is blank, or where there is no such column."""

@@ -11,13 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandera.pandas as pa
+
 from schemas.columns import META_PREFIX, MetaField, resolve_meta
 from schemas.derived_refs import derived_ref
 from schemas.files.source import Sheet
+from schemas.identifiers import IDENTIFIER_CHECKS
 from schemas.import_file import (
+    IMPORT_CASES,
     ImportTable,
     column_issues,
     in_column_order,
+    is_import_column,
     issue_of,
     matched_columns,
     meta_issues,
@@ -28,7 +33,7 @@ from schemas.import_file import (
 from schemas.issues import Issue
 from schemas.people import Sameness, sameness
 from schemas.texts import canonical, collision_key
-from schemas.values import YES_NO, marital_status, wire_date
+from schemas.values import YES_NO, column, marital_status, wire_date
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class ImportPlan:
     """Columns that need the account's CRM fields to be understood."""
     headers: Mapping[str, str]
     """Column to its header in the file; of CRM fields by `meta:<field id>`."""
+    notes: Mapping[int, str]
+    """By row: what is sent otherwise than the file has it."""
 
 
 def plan_import(
@@ -86,7 +93,7 @@ def plan_import(
     refs = _refs(table, derive_ref_from)
     issues = [
         *table.file_issues,
-        *column_issues(table),
+        *column_issues(table, _with_identity(derive_ref_from)),
         *meta_issues(table),
         *_ref_issues(table, refs, derive_ref_from),
         *people_issues(table),
@@ -113,10 +120,19 @@ def plan_import(
         meta_columns=table.meta_columns,
         headers=table.headers
         | {f"{META_PREFIX}{each.id}": table.header(name) for name, each in table.meta.items()},
+        notes=table.notes,
     )
     taken = sum(len(case.rows) for case in cases)
     assert taken + len(plan.issues) == len(plan.rows), "each row is in a case or has an issue"
     return plan
+
+
+def _with_identity(names: Sequence[str]) -> pa.DataFrameSchema:
+    """The contract with identity columns of another system: what a program has made of its
+    numbers would make other references of them.
+    """
+    others = [name for name in names if not is_import_column(name)]
+    return IMPORT_CASES.add_columns({name: column("", *IDENTIFIER_CHECKS) for name in others})
 
 
 # -- references -------------------------------------------------------------------------------
