@@ -8,7 +8,7 @@ when two of them are the same (`texts.py`).
 import pandas as pd
 
 from schemas.texts import visible
-from schemas.values import check
+from schemas.values import SHOWN_DATE, check
 
 IDENTIFIER_FIELDS = frozenset(
     {"ref", "new_ref", "id", "key", "case_id", "case_ref", "appointment_id"}
@@ -22,6 +22,10 @@ IDENTIFIER_SENTENCES = {
         "{column} is what a spreadsheet shows of a number too long for it (1.59E+17, #####); get "
         "it anew from where it comes from, into a column formatted as text."
     ),
+    "identifier_type": (
+        "{column} is a date, or TRUE or FALSE, as a spreadsheet makes of what is typed into it; "
+        "format the column as text and type it anew."
+    ),
 }
 """What a person is told, by code. No sentence repeats a cell."""
 CLEANED = "Signs that nobody sees were left out of {columns}."
@@ -30,6 +34,8 @@ CLEANED = "Signs that nobody sees were left out of {columns}."
 _WHOLE = r"^-?[0-9]+\.0+\Z"
 _FRACTION = r"^-?[0-9]+\.0*[1-9][0-9]*\Z"
 _ROUNDED = r"^-?[0-9]\.[0-9]+[eE][+-]?[0-9]+\Z|^-?[0-9][eE]\+[0-9]+\Z|^#{2,}\Z"
+
+_OTHER_TYPE = rf"{SHOWN_DATE}|^(?:TRUE|True|true|FALSE|False|false)\Z"
 
 
 def _has_no_added_decimal(texts: pd.Series) -> pd.Series:
@@ -40,9 +46,14 @@ def _has_no_added_decimal(texts: pd.Series) -> pd.Series:
     return ~whole
 
 
-IDENTIFIER_CHECKS = (
+NUMBER_CHECKS = (
     check("identifier_decimal", _has_no_added_decimal),
     check("identifier_rounded", lambda texts: ~texts.str.match(_ROUNDED)),
+)
+"""Of any column that identifies something, one of dates of birth among them."""
+IDENTIFIER_CHECKS = (
+    *NUMBER_CHECKS,
+    check("identifier_type", lambda texts: ~texts.str.match(_OTHER_TYPE)),
 )
 
 

@@ -16,7 +16,7 @@ import pandera.pandas as pa
 from schemas.columns import META_PREFIX, MetaField, resolve_meta
 from schemas.derived_refs import derived_ref
 from schemas.files.source import Sheet
-from schemas.identifiers import IDENTIFIER_CHECKS
+from schemas.identifiers import NUMBER_CHECKS
 from schemas.import_file import (
     IMPORT_CASES,
     ImportTable,
@@ -132,7 +132,7 @@ def _with_identity(names: Sequence[str]) -> pa.DataFrameSchema:
     numbers would make other references of them.
     """
     others = [name for name in names if not is_import_column(name)]
-    return IMPORT_CASES.add_columns({name: column("", *IDENTIFIER_CHECKS) for name in others})
+    return IMPORT_CASES.add_columns({name: column("", *NUMBER_CHECKS) for name in others})
 
 
 # -- references -------------------------------------------------------------------------------

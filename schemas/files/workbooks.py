@@ -34,6 +34,9 @@ _MAX_CELLS = 50_000_000
 _DIMENSION = re.compile(rb"<(?:\w+:)?dimension\s+ref=[\"'][^\"':]*:([A-Z]+)([0-9]+)[\"']")
 _ERROR_CELL = re.compile(rb"(<(?:\w+:)?c\s[^<>]*\bt=[\"'])e(?=[\"'])")
 
+_EXACT_BELOW = 1e15
+"""A spreadsheet keeps 15 digits of a number."""
+
 _LONGEST_TEXT = 32_767
 _MOST_ROWS = 1_048_576
 _MOST_COLUMNS = 16_384
@@ -100,7 +103,7 @@ def _text(cell: float | str | bool | time | date | timedelta) -> str:
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, float):
-        return number_text(cell)
+        return number_text(cell, _EXACT_BELOW)
     if isinstance(cell, datetime):
         # Excel counts in days: half past nine may come as 9:29:59.9999
         nearest = (cell + timedelta(milliseconds=500)).replace(microsecond=0)

@@ -81,3 +81,12 @@ def test_a_blank_of_another_kind_becomes_a_plain_one_in_keys_ids_and_refs():
     updates = plan_updates(sheet([{"id": "c\u200b-1", "notes": "a\u200bb"}]), BULK_UPDATE)
     assert (updates.changes[0].case_id, updates.changes[0].notes) == ("c-1", "a\u200bb")
     assert updates.notes == {2: CLEANED.format(columns="id")}
+
+
+@EACH
+@pytest.mark.parametrize(
+    "text", ["2024-03-01", "2024-03-01 09:30:00", "01/03/2024", "1-Mar", "TRUE"]
+)
+def test_dates_and_booleans_are_no_identifiers(column, text):
+    made = planned(column, text, "MAR-24")
+    assert found(made) == ([] if column == "source_id" else [(2, column, "identifier_type")])

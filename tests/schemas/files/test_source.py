@@ -342,6 +342,10 @@ MIDNIGHT = dt.datetime(1950, 7, 1)
         pytest.param(pa.array([1, -2, None], pa.int8()), ["1", "-2", ""], id="int8"),
         pytest.param(pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"], id="uint64"),
         pytest.param(
+            pa.array([0.1 + 0.2, 159001810629457088.0, 9001.0]),
+            ["0.3", "1.59001810629457e+17", "9001"], id="rounded float64",
+        ),
+        pytest.param(
             pa.array([7700900123.0, 0.1, np.nan, None, 1e15, -0.5, 1e-7]),
             ["7700900123", "0.1", "", "", "1000000000000000", "-0.5", "1e-07"], id="float64",
         ),
