@@ -32,7 +32,7 @@ from protocols.rows.run_files import run_folder
 from protocols.rows.stop_signal import cancelled_by_sigterm
 from schemas.columns import normalised
 from schemas.import_file import is_import_column
-from schemas.import_plan import plan_import
+from schemas.import_plan import MAX_PEOPLE, plan_import
 from schemas.outcomes import Outcome
 from tasks.connection import connected
 from tasks.policy import hide_expected_tracebacks
@@ -50,6 +50,7 @@ async def import_cases(
     connection: str | None = None,
     extra: Extra = "forbid",
     derive_ref_from: list[str] | None = None,
+    max_people: int = MAX_PEOPLE,
     encoding: str | None = None,
     on_reject: OnReject = "complete",
     wait_seconds: float = WAIT_SECONDS,
@@ -68,6 +69,7 @@ async def import_cases(
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         derive_ref_from: Columns that identify a case (such as the other system's id); rows without
             a ref get one made from these. Without it such rows are rejected.
+        max_people: Customers that a case may have; rows that make more of one are rejected.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
         wait_seconds: How long to wait while another run writes to the account.
@@ -87,7 +89,9 @@ async def import_cases(
         with cancelled_by_sigterm():
             async with connected(connection) as client:
                 sheet = await read_source(source, _known_with(identity), encoding)
-                make = partial(plan_import, sheet, extra=extra, derive_ref_from=identity)
+                make = partial(
+                    plan_import, sheet, extra=extra, derive_ref_from=identity, max_people=max_people
+                )
                 plan = await plan_with_meta(make)
                 entries = [new_case_entry(case, plan.headers) for case in plan.cases]
                 ledger = Ledger(entries, plan.issues, plan.refs, plan.notes)

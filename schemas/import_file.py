@@ -162,6 +162,14 @@ _SENTENCES = {
     "required": (
         "{column} is missing; WillSuite needs title, first names and last name of each customer."
     ),
+    "only_a_ref": (
+        "The row has nothing but a ref, like a total or a remark below a table; remove it, or fill "
+        "in its customer."
+    ),
+    "too_many_people": (
+        "The case would have {count} customers, more than {limit}; if this ref is right in all its "
+        "rows, allow them with max_people={count}."
+    ),
     "customer_repeated": "This customer is in the same case twice (row {other}).",
     "organisation_name": "{column} is missing; an organisation needs a name.",
     "not_an_organisation": (

@@ -35,6 +35,9 @@ from schemas.people import Sameness, sameness
 from schemas.texts import canonical, collision_key
 from schemas.values import YES_NO, column, marital_status, wire_date
 
+MAX_PEOPLE = 20
+"""More customers in a case than this are more likely one reference too often in a file."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedCase:
@@ -72,6 +75,7 @@ def plan_import(
     extra: str = "forbid",
     derive_ref_from: Sequence[str] = (),
     crm_fields: Sequence[MetaField] | None = None,
+    max_people: int = MAX_PEOPLE,
 ) -> ImportPlan:
     """All cases of a file that can be sent, and all problems of the rows that can't.
 
@@ -82,6 +86,7 @@ def plan_import(
             be columns that are otherwise unknown.
         crm_fields: the account's; without them the `meta:` columns stay unchecked, and a plan
             that has such columns is not to be sent.
+        max_people: the most customers that a case may have.
 
     Raises:
         SourceError: the columns can't be understood.
@@ -97,9 +102,11 @@ def plan_import(
         *meta_issues(table),
         *_ref_issues(table, refs, derive_ref_from),
         *people_issues(table),
+        *_only_refs(table, derive_ref_from),
     ]
     groups = _groups(refs)
     issues += _group_issues(table, groups, refs)
+    issues += _crowds(table, groups, max_people)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
     for issue in issues:
         by_row[issue.row].append(issue)
@@ -189,6 +196,30 @@ def _group_issues(
             continue
         yield from _differing(table, group, refs)
         yield from repeated_customers(table, group)
+
+
+def _only_refs(table: ImportTable, identity: Sequence[str]) -> Iterator[Issue]:
+    """Totals and remarks below a table, which would become cases without customers."""
+    if not any(prefix.startswith("customer") for prefix in table.entries):
+        return
+    others = [name for name in table.names if name != "ref"]
+    others = [name for name in others if person_column(name) or name not in identity]
+    for index in (~table.frame[others].notna().any(axis=1)).to_numpy().nonzero()[0]:
+        if table.cell("ref", index) or any(table.cell(name, index) for name in identity):
+            yield issue_of("only_a_ref", table.rows[index], table.header("ref"))
+
+
+def _crowds(
+    table: ImportTable, groups: Iterable[Sequence[int]], max_people: int
+) -> Iterator[Issue]:
+    columns = sum(prefix.startswith("customer") for prefix in table.entries)
+    for group in groups:
+        if len(group) * columns <= max_people:
+            continue
+        count = len(list(_places(table, "customer", group)))
+        for index in group if count > max_people else ():
+            details = {"count": count, "limit": max_people}
+            yield issue_of("too_many_people", table.rows[index], table.header("ref"), **details)
 
 
 def _repeated(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.columns import letters_of
+from schemas.columns import letters_of, normalised
 from schemas.files import delimited, parquet, workbooks
 from schemas.issues import Issue, SourceError
 from schemas.texts import clean
@@ -197,6 +197,8 @@ class _Findings:
     surplus: dict[int, list[str]] = field(default_factory=dict)
     damaged: list[tuple[int, int]] = field(default_factory=list)
     """Rows, and positions of columns."""
+    joined: list[int] = field(default_factory=list)
+    """Rows at which another file begins: by its byte order mark, or by its header."""
 
 
 def _sheet(
@@ -207,6 +209,7 @@ def _sheet(
     table = _cleaned(records, header, findings)
     _refuse_values_without_name(header.names, table)
     error_cells = _error_cells(table, header)
+    findings.joined += _repeated_headers(table, header)
     table = table.select([position for position, name in enumerate(header.names) if name])
     kept = _rows_with_something(table, findings.surplus, header.first_row)
     frame = table.filter(kept).combine_chunks().to_pandas()
@@ -274,6 +277,8 @@ def _cleaned_column(
         cell, row = cells[index], first_row + index
         if "\0" in cell:
             raise SourceError(f"Row {row} holds a NUL character. Remove it at the source.")
+        if position == 0 and cell.startswith("\ufeff"):
+            findings.joined.append(row)
         if _DAMAGED.search(cell):
             findings.damaged.append((row, position))
         cleaned.append(_cleaned_cell(cell))
@@ -307,6 +312,24 @@ def _error_cells(table: pa.Table, header: _Header) -> list[tuple[int, int]]:
     ]
 
 
+def _repeated_headers(table: pa.Table, header: _Header) -> list[int]:
+    """Rows that repeat the header, as files put together have them."""
+    names = {position: normalised(name) for position, name in enumerate(header.names) if name}
+    first = next(iter(names))
+    lowered = pc.utf8_lower(table[first])
+    found = []
+    for index in pc.indices_nonzero(pc.equal(lowered, header.names[first].lower())).to_pylist():
+        given = [
+            (position, text)
+            for position in names
+            if (text := table[position][index].as_py()) is not None
+        ]
+        is_header = all(normalised(text) == names[position] for position, text in given)
+        if is_header and len(given) >= min(len(names), 2):
+            found.append(header.first_row + index)
+    return found
+
+
 def _issues(
     findings: _Findings, error_cells: list[tuple[int, int]], header: _Header, rows: set[int]
 ) -> list[Issue]:
@@ -316,6 +339,8 @@ def _issues(
         for row, count in findings.counts.items()
         if row in rows
     ]
+    for row in set(findings.joined).intersection(rows):
+        found.append((row, -1, Issue(row, None, "files_joined", _JOINED)))
     for row, position in findings.damaged:
         found.append((row, position, Issue(row, header.names[position], "damaged_text", _DAMAGE)))
     for row, position in error_cells:
@@ -326,6 +351,10 @@ def _issues(
 _DAMAGE = (
     "Letters of this text were lost or became other signs when the file was saved (like Ã© for é). "
     "Type the text anew, or save the source as UTF-8."
+)
+_JOINED = (
+    "Another file begins here: the row repeats the header, or holds the mark that files begin "
+    "with. Remove the row, or bring the files one after the other."
 )
 _ERROR = "The spreadsheet shows an error here. Enter the value itself, or empty the cell."
 

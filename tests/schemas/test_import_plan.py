@@ -141,8 +141,9 @@ def test_nothing_is_sent_of_a_blank_cell():
         *(f"customer_1_{name}" for name in CUSTOMER_FIELDS),
         *(f"address_book_1_{name}" for name in ADDRESS_BOOK_FIELDS),
     ]  # fmt: skip
-    made = plan({"ref": "A"}, {"ref": "B", **person("1_")}, header=header, crm_fields=CRM)
-    assert bodies(made) == [{"ref": "A"}, {"ref": "B", "customers": [sent_person()]}]
+    first = {"ref": "A", "notes": "x"}
+    made = plan(first, {"ref": "B", **person("1_")}, header=header, crm_fields=CRM)
+    assert bodies(made) == [first, {"ref": "B", "customers": [sent_person()]}]
 
 
 def test_every_column_is_sent_under_its_own_name():
@@ -273,7 +274,8 @@ def test_an_unknown_crm_field_stops_the_plan():
 
 
 def test_a_case_may_have_no_people():
-    assert bodies(plan({"ref": "R", **dict.fromkeys(person())})) == [{"ref": "R"}]
+    record = {"ref": "R", "notes": "x"}
+    assert bodies(plan({**record, **dict.fromkeys(person())})) == [record]
     assert bodies(plan({"ref": "R"})) == [{"ref": "R"}]
 
 
@@ -573,7 +575,8 @@ def test_a_row_keeps_every_issue_it_has_from_left_to_right():
         "customer_1_email": "a b",
     }  # fmt: skip
     reader = [Issue(3, None, "too_many_cells", "x"), Issue(3, "email", "error_cell", "y")]
-    made = plan_import(sheet([{"ref": "R"}, record], issues=reader, header=list(record)),
+    first = {"ref": "R", "email": "a@example.org"}
+    made = plan_import(sheet([first, record], issues=reader, header=list(record)),
                        crm_fields=CRM)  # fmt: skip
     assert found(made) == [
         (3, "customer_1_title", "required"),
@@ -785,3 +788,23 @@ def test_rows_in_any_order_give_the_same_cases():
     for seed in range(5):
         random.Random(seed).shuffle(records)
         assert in_any_order(plan(*records)) == expected
+
+
+# -- rows that are no data -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", ["", "1_"])
+def test_a_row_with_nothing_but_a_ref_is_no_case_where_there_are_customers(shape):
+    made = plan({"ref": "A", "notes": "x", **person(shape)}, {"ref": "total: 1"}, {"notes": "end"})
+    assert found(made) == [(3, "ref", "only_a_ref"), (4, "ref", "ref_missing")]
+    assert [case.ref for case in made.cases] == ["A"]
+    assert found(plan({"ref": "A", "notes": "x"}, {"ref": "B"})) == []
+
+
+def test_a_ref_in_the_rows_of_a_crowd_is_said_until_it_is_allowed():
+    rows = [{"ref": "A", **person(first_names=f"Ann{number}")} for number in range(21)]
+    made = plan({"ref": "B", **person()}, *rows)
+    assert found(made) == [(row, "ref", "too_many_people") for row in range(3, 24)]
+    assert "max_people=21" in made.issues[3][0].message
+    assert len(plan(*rows, max_people=21).cases) == 1
+    assert len(plan(*rows[:20]).cases) == 1

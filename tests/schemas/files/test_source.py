@@ -575,3 +575,19 @@ def test_a_zip_archive_that_is_no_workbook_is_refused(refusal):
         archive.writestr("people.csv", "ref\n1\n")
 
     assert "no Excel workbook" in refusal(content.getvalue())
+
+
+@KINDS
+@pytest.mark.parametrize("repeat", [["ref", "notes"], ["REF", "Notes "], ["\ufeffref", "notes"]])
+def test_a_row_that_repeats_the_header_begins_another_file(read, write, repeat):
+    rows = [["1", "a"], repeat, ["ref", "not a header"], ["2", "notes"]]
+    sheet = read(write(["ref", "notes"], rows))
+
+    assert [(issue.row, issue.code) for issue in sheet.issues] == [(3, "files_joined")]
+
+
+@KINDS
+def test_a_byte_order_mark_within_a_file_begins_another_one(read, write):
+    sheet = read(write(["ref", "notes"], [["1", "\ufeffa"], ["\ufeff2", "b"], ["\ufeff", ""]]))
+
+    assert [(issue.row, issue.code) for issue in sheet.issues] == [(3, "files_joined")]
