@@ -31,6 +31,7 @@ from tasks.workspace import run_workspace
 
 Extra = Literal["forbid", "ignore"]
 OnReject = Literal["complete", "fail"]
+Hidden = Literal["refuse", "skip", "include"]
 
 WAIT_SECONDS = 6 * 3600.0
 """How long a run waits for its turn, unless it is told."""
@@ -143,15 +144,26 @@ def check_choices(extra: str, on_reject: str) -> None:
         raise RunError('on_reject must be "complete" or "fail".')
 
 
-async def read_source(source: str, is_known: Callable[[str], bool], encoding: str | None) -> Sheet:
+async def read_source(
+    source: str,
+    is_known: Callable[[str], bool],
+    encoding: str | None,
+    sheet: str | None,
+    hidden: Hidden,
+) -> Sheet:
     """The file as text; logs how many rows it has, and what kind of file it is.
 
     Raises:
-        SourceError: it can't be read.
+        RunError: `hidden` is something that the form wouldn't offer.
+        SourceError: the file can't be read.
     """
-    sheet = await asyncio.to_thread(read_sheet, source, is_known=is_known, encoding=encoding)
-    get_run_logger().info("Read %s rows (%s).", f"{len(sheet.rows):,}", sheet.description)
-    return sheet
+    if hidden not in ("refuse", "skip", "include"):
+        raise RunError('hidden must be "refuse", "skip" or "include".')
+    read = await asyncio.to_thread(
+        read_sheet, source, is_known=is_known, encoding=encoding, sheet=sheet, hidden=hidden
+    )
+    get_run_logger().info("Read %s rows (%s).", f"{len(read.rows):,}", read.description)
+    return read
 
 
 class _Plan(Protocol):

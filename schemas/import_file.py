@@ -261,6 +261,17 @@ def matched_columns(sheet: Sheet, extra: str, identity: Sequence[str]) -> dict[s
     return matched
 
 
+def _is_exact(matched: Mapping[str, str], header: str | None) -> bool:
+    """Whether every sign of a column's cells counts: identifiers, phones, postcodes."""
+    name = matched.get(header or "")
+    if name is None or name.startswith(META_PREFIX):
+        return False
+    person = person_column(name)
+    if person:
+        return person["field"] in _PLACEHOLDER_FIELDS
+    return name in IDENTIFIER_FIELDS or name == "sms_recipient"
+
+
 class ImportTable:
     """The known columns of a sheet under their names, and what is needed to speak of them."""
 
@@ -278,6 +289,7 @@ class ImportTable:
         self.file_issues = [
             issue for issue in sheet.issues if issue.column is None or issue.column in matched
         ]
+        self.file_issues += [issue for issue in sheet.doubts if _is_exact(matched, issue.column)]
         """What the reader found, but for columns that aren't used."""
         self.names = list(frame.columns)
         self.meta_columns = [name for name in self.names if name.startswith(META_PREFIX)]
@@ -299,7 +311,7 @@ class ImportTable:
             texts = self.frame[name]
             self.frame[name] = cleaned(texts)
             differs = (texts != self.frame[name]) & texts.notna()
-            for index in differs.to_numpy().nonzero()[0]:
+            for index in differs.to_numpy().nonzero()[0].tolist():
                 changed[rows[index]].append(self.headers[name])
         return {
             row: CLEANED.format(columns=" and ".join(sorted(names)))

@@ -204,7 +204,7 @@ def _only_refs(table: ImportTable, identity: Sequence[str]) -> Iterator[Issue]:
         return
     others = [name for name in table.names if name != "ref"]
     others = [name for name in others if person_column(name) or name not in identity]
-    for index in (~table.frame[others].notna().any(axis=1)).to_numpy().nonzero()[0]:
+    for index in (~table.frame[others].notna().any(axis=1)).to_numpy().nonzero()[0].tolist():
         if table.cell("ref", index) or any(table.cell(name, index) for name in identity):
             yield issue_of("only_a_ref", table.rows[index], table.header("ref"))
 

@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -808,3 +809,10 @@ def test_a_ref_in_the_rows_of_a_crowd_is_said_until_it_is_allowed():
     assert "max_people=21" in made.issues[3][0].message
     assert len(plan(*rows, max_people=21).cases) == 1
     assert len(plan(*rows[:20]).cases) == 1
+
+
+def test_a_number_shown_otherwise_is_refused_where_every_sign_counts():
+    record = {"ref": "1", "notes": "2", "meta:Storage reference": "3", **person("1_", tel_1="01")}
+    doubts = [Issue(2, name, "number_format", "x") for name in record]
+    made = plan_import(replace(sheet([record]), doubts=doubts), crm_fields=CRM)
+    assert found(made) == [(2, "ref", "number_format"), (2, "customer_1_tel_1", "number_format")]
