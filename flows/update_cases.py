@@ -12,13 +12,13 @@ from pathlib import Path
 from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
+from flows.parameters import with_checked_parameters
 from flows.writing import (
     Extra,
     OnReject,
     RunSummary,
     WritingRun,
     change_ledger,
-    check_choices,
     ending,
     read_source,
     show,
@@ -42,6 +42,7 @@ FLOW = "update-cases"
 
 
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
+@with_checked_parameters
 async def update_cases(
     source: str,
     output: str = "data/runs",
@@ -73,7 +74,6 @@ async def update_cases(
     """
     hide_expected_tracebacks()
     try:
-        check_choices(extra, on_reject)
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
             async with connected(connection) as client:
@@ -106,7 +106,7 @@ async def _work(
         await wait_for_open_jobs(lock.jobs, job_pace(client.settings), board, progress)
         updater = Updater(client)
         await update_singly(entries, updater, lock, workspace, progress)
-        return updater.stopped_by
+        return updater.reason_to_tell(entries)
 
 
 if __name__ == "__main__":

@@ -293,12 +293,17 @@ def issue_of(code: str, row: int, header: str | None, **details: Any) -> Issue:
     return Issue(row, header, code, _SENTENCES[code].format(column=header, **details))
 
 
-def repeated(table: ImportTable, name: str, code: str) -> Iterator[Issue]:
-    """The same in two rows: which of them would come last is anybody's guess."""
+def repeated(
+    table: ImportTable, name: str, code: str, form: Callable[[str], str] = canonical
+) -> Iterator[Issue]:
+    """The same in two rows: which of them would come last is anybody's guess.
+
+    Two texts are the same that have the same `form`.
+    """
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(table.rows):
         if value := table.cell(name, index):
-            rows[canonical(value)].append(row)
+            rows[form(value)].append(row)
     for same in rows.values():
         for row in same if len(same) > 1 else ():
             other = same[0] if row != same[0] else same[1]

@@ -63,8 +63,9 @@ def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> Non
     monkeypatch.setenv("WILLSUITE_JOB_POLL_SECONDS", "0.02")
     monkeypatch.setenv("WILLSUITE_JOB_TIMEOUT_SECONDS", "20")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.001)
-    for name in ("existing.probe_ref_filter", "cases.get_cases", "cases.count_cases"):
-        monkeypatch.setattr(f"tasks.{name}.retry_delay_seconds", 0)
+    monkeypatch.setattr("protocols.reading.lookup.probe_ref_filter.retry_delay_seconds", 0)
+    for name in ("get_cases", "count_cases"):
+        monkeypatch.setattr(f"tasks.cases.{name}.retry_delay_seconds", 0)
     # else failed runs of other tests in the same Prefect database make each run look twice
     monkeypatch.setattr(
         "protocols.account.lock._is_a_doubtful_run_known", AsyncMock(return_value=False)
@@ -568,6 +569,22 @@ SURVIVED: list[tuple[list[Step], tuple[str, str | None, int]]] = [
     (lost(Status(422, body=REFUSED)), ("rejected", "status_422", 1)),
     (lost(Drop(), Status(400, body="")), ("rejected", "status_400", 2)),
 ]
+
+
+def test_a_batch_that_was_taken_and_answered_with_a_redirect_is_read_back_and_the_run_stops(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILLSUITE_MAX_CONCURRENCY", "1")
+    sandbox = start_sandbox(cases=200)
+    ids = sandbox.store.ids[:6]
+    redirect = Applied(Status(302, {"Location": "/"}))
+    sandbox.faults = [Fault(redirect, path="/cases-bulk-update", times=1)]
+    source = write_changes(ids)
+    run = run_update(source, batch_size=2)
+    assert run.summary["outcomes"] == {"updated": 2, "not_attempted": 4}
+    assert "was redirected" in str(run.state.message)
+    assert run_update(source, batch_size=2).summary["outcomes"] == {"updated": 4, "unchanged": 2}
+    assert len(sandbox.jobs) == 3
 
 
 def test_whatever_happens_to_a_batch_its_cases_have_the_values_or_the_row_says_that_they_have_not(

@@ -137,8 +137,9 @@ def leaks(leaked: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> 
     """Which words a run has shown, or Prefect or the state folder keeps."""
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
-    for name in ("existing.probe_ref_filter", "cases.get_cases_pages", "cases.get_cases"):
-        monkeypatch.setattr(f"tasks.{name}.retry_delay_seconds", 0)
+    monkeypatch.setattr("protocols.reading.lookup.probe_ref_filter.retry_delay_seconds", 0)
+    for name in ("get_cases_pages", "get_cases"):
+        monkeypatch.setattr(f"tasks.cases.{name}.retry_delay_seconds", 0)
 
     def look(words: Sequence[str]) -> list[str]:
         assert list(Path("state").rglob("*.lock"))
