@@ -43,6 +43,7 @@ WITH_ID = {
     ).encode(),
     "with a new field": b'{"id": "c-1", "surprise": {"a": [1]}}',
     "with a number as id": b'{"id": 17}',
+    "with a list as meta": b'{"id": "c-1", "meta": ["x"]}',
 }
 OTHER_JSON = {
     "without id": b'{"ref": "WS-1"}',
@@ -51,7 +52,6 @@ OTHER_JSON = {
     "message": b'{"message": "Server Error"}',
     "enveloped": b'{"data": {"id": "c-1"}}',
     "empty object": b"{}",
-    "meta no object": b'{"id": "c-1", "meta": ["x"]}',
     "customers no list": b'{"id": "c-1", "customers": "x"}',
     "list": b'[{"id": "c-1"}]',
     "empty list": b"[]",
