@@ -14,6 +14,7 @@ from typing import Literal
 from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
+from flows.parameters import with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
@@ -22,7 +23,6 @@ from flows.writing import (
     RunSummary,
     WritingRun,
     change_ledger,
-    check_choices,
     ending,
     read_source,
     show,
@@ -69,9 +69,7 @@ class _Options:
     waiting: Waiting
 
     def __post_init__(self) -> None:
-        if self.compare_to not in ("live", "latest"):
-            raise RunError('compare_to must be "live" or "latest".')
-        if not isinstance(self.batch_size, int) or not 1 <= self.batch_size <= MAX_BATCH:
+        if not 1 <= self.batch_size <= MAX_BATCH:
             raise RunError(f"batch_size must be 1 to {MAX_BATCH}.")
         for name in ("job_poll_seconds", "job_timeout_seconds"):
             seconds = getattr(self, name)
@@ -80,6 +78,7 @@ class _Options:
 
 
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
+@with_checked_parameters
 async def bulk_update_cases(
     source: str,
     output: str = "data/runs",
@@ -133,7 +132,6 @@ async def bulk_update_cases(
     hide_expected_tracebacks()
     jobs: list[str] = []
     try:
-        check_choices(extra, on_reject)
         options = _Options(
             dry_run, verify, compare_to, str(exports), batch_size, job_poll_seconds,
             job_timeout_seconds, Waiting(wait_seconds, first_run),

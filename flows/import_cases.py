@@ -12,6 +12,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
+from flows.parameters import with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
@@ -19,7 +20,6 @@ from flows.writing import (
     OnReject,
     RunSummary,
     WritingRun,
-    check_choices,
     ending,
     plan_with_meta,
     read_source,
@@ -44,6 +44,7 @@ FLOW = "import-cases"
 
 
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
+@with_checked_parameters
 async def import_cases(
     source: str,
     output: str = "data/runs",
@@ -88,7 +89,6 @@ async def import_cases(
     """
     hide_expected_tracebacks()
     try:
-        check_choices(extra, on_reject)
         folder = run_folder(str(output), FLOW)
         identity = [normalised(name) for name in derive_ref_from or []]
         with cancelled_by_sigterm():

@@ -12,6 +12,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
+from flows.parameters import with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
@@ -20,7 +21,6 @@ from flows.writing import (
     RunSummary,
     WritingRun,
     change_ledger,
-    check_choices,
     ending,
     read_source,
     show,
@@ -44,6 +44,7 @@ FLOW = "update-cases"
 
 
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
+@with_checked_parameters
 async def update_cases(
     source: str,
     output: str = "data/runs",
@@ -84,7 +85,6 @@ async def update_cases(
     """
     hide_expected_tracebacks()
     try:
-        check_choices(extra, on_reject)
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
             async with connected(connection) as client:
@@ -120,7 +120,7 @@ async def _work(
         await wait_for_open_jobs(known.jobs, job_pace(client.settings), board, progress)
         updater = Updater(client)
         await update_singly(entries, updater, known, workspace, progress)
-        return updater.stopped_by
+        return updater.reason_to_tell(entries)
 
 
 if __name__ == "__main__":

@@ -132,18 +132,6 @@ class WritingRun:
         )
 
 
-def check_choices(extra: str, on_reject: str) -> None:
-    """Refuse values that the form wouldn't offer.
-
-    Raises:
-        RunError: one of them is something else.
-    """
-    if extra not in ("forbid", "ignore"):
-        raise RunError('extra must be "forbid" or "ignore".')
-    if on_reject not in ("complete", "fail"):
-        raise RunError('on_reject must be "complete" or "fail".')
-
-
 async def read_source(
     source: str,
     is_known: Callable[[str], bool],
@@ -154,11 +142,8 @@ async def read_source(
     """The file as text; logs how many rows it has, and what kind of file it is.
 
     Raises:
-        RunError: `hidden` is something that the form wouldn't offer.
         SourceError: the file can't be read.
     """
-    if hidden not in ("refuse", "skip", "include"):
-        raise RunError('hidden must be "refuse", "skip" or "include".')
     read = await asyncio.to_thread(
         read_sheet, source, is_known=is_known, encoding=encoding, sheet=sheet, hidden=hidden
     )

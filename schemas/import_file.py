@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import pandera.pandas as pa
 
 from schemas.columns import META_PREFIX, MetaField, match_columns
@@ -38,6 +39,7 @@ from schemas.values import (
     SENTENCES,
     YES_NO_CHECK,
     column,
+    contradicting,
     date_problems,
     up_to,
     without_placeholders,
@@ -381,9 +383,22 @@ def column_issues(table: ImportTable, model: pa.DataFrameSchema = IMPORT_CASES) 
         limit = _limit(name, code)
         texts = table.frame[name]
         details = date_problems(texts.dropna()) if code == "date" else None
+        witnesses = _witnesses(table, texts.dropna(), details)
         for index in sorted({int(index) for index in found["index"]}):
             exact = details[index] if details is not None else code
-            yield issue_of(exact, table.rows[index], header, limit=limit)
+            yield issue_of(exact, table.rows[index], header, limit=limit, **witnesses)
+
+
+def _witnesses(
+    table: ImportTable, texts: pd.Series, problems: pd.Series | None
+) -> Mapping[str, int]:
+    """The rows that contradict each other in a column of dates."""
+    if problems is None or not (problems == "date_contradiction").any():
+        return {}
+    names = ("month_first", "day_first")
+    return {
+        name: table.rows[index] for name, index in zip(names, contradicting(texts), strict=True)
+    }
 
 
 def _limit(name: str, code: str) -> str:

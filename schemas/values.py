@@ -49,6 +49,10 @@ SENTENCES: dict[str, str] = {
     "date_month_first": (
         "The dates of this column seem to begin with the month; write them as DD/MM/YYYY."
     ),
+    "date_contradiction": (
+        "Some dates of {column} can only begin with the month (row {month_first}), some only with "
+        "the day (row {day_first}), so none can be trusted; write all as DD/MM/YYYY."
+    ),
     "date_impossible": "{column} is a date that doesn't exist.",
     "date_out_of_range": f"{{column}} is in the future or before {OLDEST_BIRTH_YEAR}.",
     "marital_status": "{column} must be one of: " + ", ".join(MARITAL_STATUSES) + ".",
@@ -142,6 +146,8 @@ def _problems_of_each(texts: pd.Series, counts: npt.NDArray[np.int64]) -> pd.Ser
     parts = _date_parts(texts)
     if _begins_with_month(parts[day_first]):
         problems[day_first] = "date_month_first"
+    if (parts.loc[day_first, "month"] > 12).any() and (parts.loc[day_first, "day"] > 12).any():
+        problems[day_first] = "date_contradiction"
     readable = problems.isna()
     dates = pd.to_datetime(parts[readable], errors="coerce")
     problems[dates[dates.isna()].index] = "date_impossible"
@@ -156,6 +162,15 @@ def _date_parts(texts: pd.Series) -> pd.DataFrame:
     names = ["year", "month", "day"]
     iso, day_first = (texts.str.extract(form)[names] for form in (_ISO, _DAY_FIRST))
     return iso.fillna(day_first).astype("float64")
+
+
+def contradicting(texts: pd.Series) -> tuple[int, int]:
+    """The indexes of a date that can only begin with the month and of one that can only begin
+    with the day, in a column that has both.
+    """
+    parts = _date_parts(texts[texts.str.match(_DAY_FIRST)])
+    month_first, day_first = (parts.index[parts[name] > 12] for name in ("month", "day"))
+    return int(month_first[0]), int(day_first[0])
 
 
 def _begins_with_month(parts: pd.DataFrame) -> bool:

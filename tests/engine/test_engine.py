@@ -20,6 +20,7 @@ here, by a server and workers that are started as the README says:
   machines from writing at the same time, and that they last is what keeps a lost journal noticed.
 """
 
+import asyncio
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from engine_flows import account_of
 from engines import Engine, until
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient
@@ -58,6 +60,8 @@ from prefect.states import Cancelling, Pending
 from prefect.variables import Variable
 from pydantic import SecretStr
 
+from protocols.account.known import known_account
+from protocols.account.turns import Queue, this_run
 from tasks.connection import WillSuiteConnection
 
 POOL = "engine"
@@ -289,11 +293,29 @@ def test_what_is_stored_and_the_run_under_way_outlive_a_restart_of_the_server(
         ["kept"], slots=1, mode="concurrency", lease_duration=600
     ).json()["lease_id"]
     run = started(client, deploy(client, "wait", "outliving"), tmp_path / "end")
+    writing = started(client, deploy(client, "write", "writing"), tmp_path / "end")
+    until("it writes", lambda: who_writes() == str(writing.id))
     engine.restart()
+    assert who_writes() == str(writing.id)
     (tmp_path / "end").touch()
     assert Variable.get("kept") == {"generation": 7}
     client.renew_concurrency_lease(lease, lease_duration=600)  # refused: the engine ends its run
     wait_for(client, run, "Completed")
+    wait_for(client, writing, "Completed")
+    assert who_writes() is None
+    assert asyncio.run(known_account(account_of("engine").account_name)).is_settled
+
+
+def who_writes() -> str | None:
+    """The run that has the account, as another machine sees it."""
+
+    async def look() -> str | None:
+        queue = Queue(account_of("engine").account_name, this_run("elsewhere"))
+        holder = await queue.look()
+        await queue.leave()
+        return holder.run_id if holder else None
+
+    return asyncio.run(look())
 
 
 def test_a_run_whose_process_is_gone_is_crashed_and_its_deployment_is_free_again(

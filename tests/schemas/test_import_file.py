@@ -402,7 +402,8 @@ def test_of_options_that_differ_in_case_only_the_very_one_is_meant():
 
 
 def test_every_sentence_can_be_said():
-    details = {"other": 3, "limit": 25, "options": "a, b", "zone": "A/B", "recipient": "Another"}
+    rows = {"other": 3, "month_first": 4, "day_first": 5, "count": 21}
+    details = {**rows, "limit": 25, "options": "a, b", "zone": "A/B", "recipient": "Another"}
     for code in schemas.import_file._SENTENCES:
         said = issue_of(code, 2, "The Column", **details).message
         assert "{" not in said
@@ -418,3 +419,12 @@ def test_issues_are_sorted_from_left_to_right_and_those_of_the_row_come_first():
         (None, "b"), ("customer_1_title", "b"), ("notes", "b"), ("Ref", "a"), ("Ref", "b"),
         ("email", "b"),
     ]  # fmt: skip
+
+
+def test_dates_that_contradict_each_other_are_all_refused_with_both_rows_named():
+    dates = ["01/02/1960", None, "12/31/1961", "13/05/1962", "03/04/1963"]
+    issues = list(column_issues(table(*({"customer_date_of_birth": each} for each in dates))))
+    assert [(issue.row, issue.code) for issue in issues] == [
+        (row, "date_contradiction") for row in (2, 4, 5, 6)
+    ]
+    assert all("row 4" in issue.message and "row 5" in issue.message for issue in issues)

@@ -86,7 +86,7 @@ def test_each_code_has_a_sentence_that_names_the_column():
     codes = {check.name for check in ALL_CHECKS} - {DATE_CHECK.name}
     assert codes <= SENTENCES.keys()
     for code, sentence in SENTENCES.items():
-        said = sentence.format(column="The Column", limit=25)
+        said = sentence.format(column="The Column", limit=25, month_first=2, day_first=3)
         assert "The Column" in said or code == "date_month_first"
         assert said.endswith(".")
 
@@ -94,6 +94,7 @@ def test_each_code_has_a_sentence_that_names_the_column():
 def test_every_date_problem_has_a_sentence():
     assert {code for code in SENTENCES if code.startswith("date_")} == {
         "date_unreadable", "date_two_digit_year", "date_serial", "date_mixed", "date_month_first",
+        "date_contradiction",
         "date_impossible", "date_out_of_range",
     }  # fmt: skip
 
@@ -248,7 +249,7 @@ def test_a_date_of_the_other_form_is_refused_even_if_it_does_not_exist():
         (["01/31/1960"], ["date_month_first"]),
         (["01/02/1960", "03/13/1960", "12/11/1960"], ["date_month_first"] * 3),
         # a first number above 12 shows that the column begins with the day
-        (["13/02/1960", "03/13/1960"], [None, "date_impossible"]),
+        (["13/02/1960", "03/13/1960", "01/02/1960"], ["date_contradiction"] * 3),
         (["12/12/1960", "01/02/1960"], [None, None]),
         (["01/13/1960", "1960-02-01", "1960-02-02"], ["date_month_first", None, None]),
     ],
