@@ -5,7 +5,7 @@ one flow does (its own module), or how an expected error ends a run (`flows/endi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -141,6 +141,18 @@ def check_choices(extra: str, on_reject: str) -> None:
         raise RunError('extra must be "forbid" or "ignore".')
     if on_reject not in ("complete", "fail"):
         raise RunError('on_reject must be "complete" or "fail".')
+
+
+def ids_of_jobs(given: object) -> Collection[str]:
+    """What the parameter `abandon_jobs` names.
+
+    Raises:
+        RunError: it isn't a list of ids.
+    """
+    named = given if isinstance(given, list | tuple | set) else [given] if given else []
+    if not all(isinstance(each, str) for each in named):
+        raise RunError('abandon_jobs must be a list of ids of jobs, such as ["9b1c..."].')
+    return frozenset(each.strip() for each in named)
 
 
 async def read_source(source: str, is_known: Callable[[str], bool], encoding: str | None) -> Sheet:

@@ -176,6 +176,13 @@ class OpenJobs:
             await self._share(record)
         return record
 
+    async def take_for_dead(self, record: JobRecord, stood_at: int) -> JobRecord:
+        """As `JobRecords.taken_for_dead`: it stays on record, and is asked about by every run."""
+        record = self._records.taken_for_dead(record, stood_at)
+        with suppress(shared.ServerAwayError):  # then others wait for it, as for any job
+            await self._share(record)
+        return record
+
     async def forget(self, record: JobRecord) -> None:
         """Nothing of the batch is open any more."""
         self._records.forget(record)
@@ -196,6 +203,7 @@ class OpenJobs:
             "submitted_at": record.submitted_at.isoformat(),
             "rows": record.rows,
             "job_id": record.job_id,
+            "stood_at": record.stood_at,
         }
         await shared.patiently(lambda: shared.put(self._prefix + record.path.stem, value))
 
@@ -206,11 +214,12 @@ def _job(path: Path, value: shared.Value) -> JobRecord:
     with suppress(KeyError, TypeError, ValueError):
         at = datetime.fromisoformat(value["submitted_at"])
         record = replace(record, submitted_at=at if at.tzinfo else at.replace(tzinfo=UTC))
-    rows, job_id = value.get("rows"), value.get("job_id")
+    rows, job_id, stood_at = value.get("rows"), value.get("job_id"), value.get("stood_at")
     return replace(
         record,
         rows=rows if isinstance(rows, int) else 0,
         job_id=job_id if isinstance(job_id, str) else None,
+        stood_at=stood_at if isinstance(stood_at, int) else None,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from protocols.account.job_records import JobRecord
 from protocols.account.known import OpenJobs
 from protocols.updating.changes import ChangeEntry
-from protocols.updating.open_jobs import patience_seconds, seen_seconds
+from protocols.updating.open_jobs import EarlierJobs, patience_seconds, seen_seconds
 from schemas.outcomes import Outcome
 from tasks.api_jobs import JobBoard, JobEnd, JobPace, JobWait, wait_for_api_job
 from tasks.policy import write_task
@@ -41,11 +41,18 @@ class Batch:
     sent_at: float = field(default_factory=time.monotonic)
     wait: JobWait | None = None
     """How its job ended; None where no answer named a job."""
+    is_dead: bool = False
+    """Whether its job stands still for good, though WillSuite says that it is at work."""
 
     @property
     def unproven(self) -> list[ChangeEntry]:
         """Entries whose cases haven't been seen with the wanted values."""
         return [entry for entry in self.entries if entry.outcome is not Outcome.UPDATED]
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether its job has got no further over several polls, beyond its deadline."""
+        return self.wait is not None and self.wait.end is JobEnd.STUCK and self.wait.stands_still
 
     def undo(self) -> None:
         """Nothing of it was carried out: what was known before is all that is known."""
@@ -85,8 +92,11 @@ class BulkSender:
         self._records = records
         self._batch_size = batch_size
         self._slots = asyncio.Semaphore(client.settings.max_concurrency)
+        self.began_at = time.monotonic()
         self.longest_seconds = 0.0
         """How long the longest job took so far."""
+        self.knows_dead_jobs = False
+        """Whether a job of the account has stopped within its rows before."""
         self._expected = 0
         self._refused_rows = 0
         self._has_taken = False
@@ -100,6 +110,11 @@ class BulkSender:
         """All jobs of the run."""
         self.stopped_by: str | None = None
         """Why nothing more is sent, as a sentence."""
+
+    def learn_from(self, earlier: EarlierJobs) -> None:
+        """What the jobs of earlier runs say of this one's."""
+        self.longest_seconds = earlier.longest_seconds
+        self.knows_dead_jobs = earlier.has_dead
 
     @property
     def patience_seconds(self) -> float:
@@ -126,6 +141,13 @@ class BulkSender:
     async def forget(self, batch: Batch) -> None:
         """Nothing of the batch is open any more."""
         await self._records.forget(batch.record)
+
+    async def take_for_dead(self, batch: Batch) -> None:
+        """Its job has stopped within its rows; should it go on, a later run sees it."""
+        assert batch.wait is not None
+        batch.is_dead = True
+        self.knows_dead_jobs = self.knows_dead_jobs or bool(batch.unproven)
+        batch.record = await self._records.take_for_dead(batch.record, batch.wait.effected_records)
 
     async def _send(
         self, entries: Sequence[ChangeEntry], jobs: asyncio.TaskGroup, *, by_name: bool = True

@@ -43,8 +43,17 @@ SENTENCES = {
     "not_applied": f"WillSuite failed, and the case doesn't show the change. {AGAIN}",
     "job_failed": "WillSuite's job {job_id} failed, and the case is unchanged. {said}",
     "job_stuck": (
-        "WillSuite's job {job_id} did not end in time, and the case is unchanged so far. Run the "
-        "same file again later."
+        "WillSuite's job {job_id} did not end in time, and may change the case yet. Run the same "
+        "file again later: it asks for the job first."
+    ),
+    "job_open": (
+        "WillSuite's job {jobs} of an earlier run has not ended, and may change this case yet, so "
+        "nothing was sent. Run the same file again when it has ended; if WillSuite's support says "
+        "that it never will, name it in abandon_jobs."
+    ),
+    "job_died": (
+        "WillSuite's job {job_id} got as far as about this row and stands still since, so its "
+        "values may be what WillSuite can't store (too long, an emoji). Correct the row. {said}"
     ),
     "skipped": "WillSuite's job {job_id} ended, and the case is unchanged. {said}",
     "not_read_back": "WillSuite's job ended as completed; the case was not read back.",
