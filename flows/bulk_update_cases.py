@@ -35,7 +35,7 @@ from protocols.rows.stop_signal import cancelled_by_sigterm
 from protocols.updating.batches import BulkSender
 from protocols.updating.bulk import update_in_bulk
 from protocols.updating.changes import ChangeEntry, changed_columns
-from protocols.updating.matching import end_unchanged_by, look_at
+from protocols.updating.matching import end_unchanged_by, gone_since, look_at
 from protocols.updating.open_jobs import look_beside, wait_for_open_jobs
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import BULK_UPDATE
@@ -174,6 +174,8 @@ async def _work(
         changed = await ids_changed_since(watermark, workspace, progress)
         if changed is not None:
             entries = end_unchanged_by(exported.without(changed), entries)
+            settled = [entry for entry in all_entries if entry.outcome is Outcome.UNCHANGED]
+            entries = [*entries, *await gone_since(settled, workspace, progress)]
     if options.dry_run:
         for entry in await look_at(entries, workspace, progress):
             entry.end(Outcome.PLANNED)

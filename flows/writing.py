@@ -196,7 +196,7 @@ async def plan_with_meta(make: Callable[..., AnyPlan]) -> AnyPlan:
 async def change_ledger(sheet: Sheet, kind: UpdateKind, extra: str) -> Ledger[ChangeEntry]:
     """The changes that a file wants, and the rows of which none can be made."""
     plan = await plan_with_meta(partial(plan_updates, sheet, kind, extra=extra))
-    entries = [change_entry(change, plan.meta_headers) for change in plan.changes]
+    entries = [change_entry(change, plan.meta_headers, plan.field_ids) for change in plan.changes]
     return Ledger(entries, plan.issues, plan.keys)
 
 

@@ -48,6 +48,8 @@ class Marks(msgspec.Struct, frozen=True):
     """Whether all that was sent has certainly had its effect."""
     journal_id: str | None = None
     generation: int = 0
+    merges_meta: bool | None = None
+    """Whether CRM values that an update doesn't name stay; None where nobody has seen it."""
 
     @property
     def journal(self) -> JournalMark | None:
@@ -92,6 +94,23 @@ class KnownAccount:
         """The journals that are remembered, here and elsewhere."""
         marks = (self._elsewhere, self._here)
         return [mark.journal for mark in marks if mark is not None and mark.journal is not None]
+
+    @property
+    def merges_meta(self) -> bool | None:
+        """Whether CRM values stay that an update of one case doesn't name, as far as was seen.
+
+        Where one place says that they don't, they go along: that loses nothing.
+        """
+        seen = {mark.merges_meta for mark in (self._elsewhere, self._here) if mark is not None}
+        return False if False in seen else True if True in seen else None
+
+    async def keep_merging(self, merges: bool) -> None:
+        """That was seen.
+
+        Raises:
+            ServerAwayError: other machines can't be told.
+        """
+        await self._remember(lambda marks: msgspec.structs.replace(marks, merges_meta=merges))
 
     def begin_anew(self) -> None:
         """Somebody says that nothing was ever sent to this account."""

@@ -8,7 +8,7 @@ every job. Does not: reading back and rounds (`updating/bulk.py`), or polls
 import asyncio
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from protocols.account.job_records import JobRecord
@@ -17,7 +17,7 @@ from protocols.updating.changes import ChangeEntry
 from protocols.updating.open_jobs import EarlierJobs, patience_seconds, seen_seconds
 from schemas.outcomes import Outcome
 from tasks.api_jobs import JobBoard, JobEnd, JobPace, JobWait, wait_for_api_job
-from tasks.policy import write_task
+from tasks.policy import RunError, write_task
 from tasks.progress import add_progress
 from willsuite import BulkUpdate, Effect, WillSuiteClient, WriteResult, bulk_update
 from willsuite.client import is_id
@@ -101,6 +101,8 @@ class BulkSender:
         self._refused_rows = 0
         self._has_taken = False
         """Whether any batch of the run was taken."""
+        self.look_again: LookAgain = _as_they_are
+        """Shows entries their cases right before they are sent; returns those to be sent."""
         self.board = board
         self.pace = pace
         self.settle_seconds = client.settings.settle_seconds
@@ -158,7 +160,8 @@ class BulkSender:
         """
         await self._slots.acquire()  # a job keeps it to its end
         result, batch = None, None
-        if self.stopped_by is None:
+        entries = await self._seen_again(entries) if by_name else entries
+        if entries and self.stopped_by is None:
             batch = await self._begin(entries)
             result = await self._hand_in(batch)
         if batch is None or result is None or not await self._is_taken(batch, result):
@@ -169,6 +172,16 @@ class BulkSender:
             named = _named_rows(result.fields, len(entries)) if by_name else set()
             for part in self._parts(entries, result, named):
                 await self._send(part, jobs, by_name=by_name and not named)
+
+    async def _seen_again(self, entries: Sequence[ChangeEntry]) -> Sequence[ChangeEntry]:
+        """Those that are still to be sent, after a look at their cases right before."""
+        if self.stopped_by is not None:
+            return []
+        try:
+            return await self.look_again(entries)
+        except (WillSuiteError, RunError) as error:
+            self.stopped_by = self.stopped_by or str(error)
+            return []
 
     async def _begin(self, entries: Sequence[ChangeEntry]) -> Batch:
         before = [(entry.outcome, entry.code, entry.message) for entry in entries]
@@ -267,6 +280,13 @@ class BulkSender:
             self._slots.release()
 
 
+LookAgain = Callable[[Sequence[ChangeEntry]], Awaitable[Sequence[ChangeEntry]]]
+
+
+async def _as_they_are(entries: Sequence[ChangeEntry]) -> Sequence[ChangeEntry]:
+    return entries
+
+
 def _is_refused(result: WriteResult[str]) -> bool:
     return result.effect is Effect.REJECTED or result.code == TOO_LARGE
 
@@ -280,7 +300,8 @@ def _named_rows(fields: Sequence[str], rows: int) -> set[int]:
 
 def _request(entry: ChangeEntry) -> BulkUpdate:
     assert entry.case is not None
-    return bulk_update({"id": entry.case.id, **entry.to_do.fields(entry.case)})
+    # CRM values that a batch doesn't name might go (facts.md 3.6)
+    return bulk_update({"id": entry.case.id, **entry.to_do.fields(entry.other_values)})
 
 
 class _HandIn:

@@ -12,6 +12,7 @@ at once: what might still be under way is waited for before anything of it is se
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from protocols.account.known import KnownAccount
@@ -19,7 +20,7 @@ from protocols.reading.found import Found
 from protocols.reading.lookup import changed_cases, current_cases
 from protocols.updating.batches import Batch, BulkSender
 from protocols.updating.changes import ChangeEntry
-from protocols.updating.matching import look_at
+from protocols.updating.matching import look_again, look_at
 from schemas.outcomes import Outcome
 from tasks.api_jobs import JobEnd
 from tasks.progress import Progress
@@ -66,6 +67,8 @@ async def update_in_bulk(
         return
     await known.begin_writing()
     progress.say(f"{len(to_send):,} of {len(entries):,} rows differ from their cases.")
+    looked_at = datetime.now(UTC) - READ_BACK_OVERLAP
+    sender.look_again = partial(look_again, since=looked_at, workspace=workspace, progress=progress)
     parts: Sequence[Sequence[ChangeEntry]] = [to_send]
     while parts and sender.stopped_by is None:
         progress.begin("Changes in jobs that have ended")
@@ -194,17 +197,23 @@ def _judge(entry: ChangeEntry, batch: Batch) -> None:
         entry.end(Outcome.UNKNOWN, "unread")
     elif entry.case is None:
         entry.end(Outcome.FAILED, "gone")
+    elif entry.is_changed_otherwise and not _may_go_on(batch):
+        entry.end_changed_otherwise()
     elif batch.wait is None or batch.wait.end is JobEnd.MISSING:
         entry.end(Outcome.FAILED, "not_applied")
-    elif batch.wait.end is JobEnd.STUCK and not batch.is_dead:
+    elif _may_go_on(batch):
         entry.end(Outcome.UNKNOWN, "job_stuck", job_id=batch.record.job_id)
     else:
         code = "skipped" if batch.wait.end is JobEnd.COMPLETED else "job_failed"
         entry.end(Outcome.FAILED, code, job_id=batch.record.job_id, said=batch.said)
 
 
+def _may_go_on(batch: Batch) -> bool:
+    return batch.wait is not None and batch.wait.end is JobEnd.STUCK and not batch.is_dead
+
+
 def _may_be_sent_again(entry: ChangeEntry, batch: Batch) -> bool:
-    if entry.is_broken or entry.case is None:
+    if entry.is_broken or entry.case is None or entry.code == "not_as_asked":
         return False
     if batch.wait is not None and batch.wait.end in (JobEnd.COMPLETED, JobEnd.STUCK):
         return batch.is_dead

@@ -1,6 +1,7 @@
 """The bulk update through the real engine, against a server on a socket."""
 
 import asyncio
+import html
 import json
 import math
 import re
@@ -1307,6 +1308,85 @@ def test_rows_that_the_latest_export_settles_may_be_changed_by_an_open_job_too(
         job_timeout_seconds=0.1,
     )
     assert run.ends == [OPEN] * 2
+
+
+# -- what others do meanwhile ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("meta_update", ["merge", "replace"])
+def test_what_somebody_changes_before_a_batch_is_handed_in_is_not_set_back(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch, meta_update: str
+) -> None:
+    monkeypatch.setenv("WILLSUITE_MAX_CONCURRENCY", "1")
+    sandbox = start_sandbox(cases=30, meta_update=meta_update)
+    ids = sandbox.store.ids[:5]
+    removed = "99999999-9999-4999-8999-999999999999"
+    for case_id in ids:
+        sandbox.store.change(case_id, meta={PLAN: "NO", removed: "left over"})
+
+    def by_hand(store: Store) -> None:
+        store.change(ids[1], meta={PLAN: "YES", STORAGE: "7"})
+        store.change(ids[2], meta={PLAN: "NO", SOURCE: "Website"})
+        store.change(ids[3], meta={PLAN: "NO", STORAGE: "hers"})
+
+    sandbox.faults = [Fault(Change(by_hand), path="/api-jobs/*")]
+    rows = [{"id": case_id, f"meta:{STORAGE}": "7"} for case_id in ids]
+    run = run_update(write_csv("changes.csv", rows), batch_size=1)
+    conflict = ("conflict", "changed_meanwhile", 0)
+    assert run.ends == [UPDATED, ("unchanged", None, 0), UPDATED, conflict, UPDATED]
+    metas = [(sandbox.store.case(case_id) or {})["meta"] for case_id in ids]
+    assert metas[1] == {PLAN: "YES", STORAGE: "7"}
+    assert metas[2] == {PLAN: "NO", SOURCE: "Website", STORAGE: "7"}
+    assert metas[3] == {PLAN: "NO", STORAGE: "hers"}
+    assert all(removed not in row["meta"] for batch in batches(sandbox) for row in batch)
+
+
+def test_what_arrives_in_another_form_is_told_from_what_arrives_otherwise(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept(case: dict[str, Any], sent: dict[str, Any], meta_update: Any) -> dict[str, Any]:
+        notes = html.escape(sent["notes"].partition("\U0001f600")[0].strip())
+        return writes.changed_fields(case, sent | {"notes": notes}, meta_update)
+
+    monkeypatch.setattr("sandbox.jobs.changed_fields", kept)
+    sandbox = start_sandbox(cases=30)
+    first, second, third = sandbox.store.ids[:3]
+    rows = [
+        {"id": first, "notes": "Brown & O'Neil"},
+        {"id": second, "notes": "Met her \U0001f600 today"},
+        {"id": third, "notes": "Met him"},
+    ]
+    source = write_csv("changes.csv", rows)
+    run = run_update(source)
+    assert run.ends == [UPDATED, ("partial", "not_as_asked", 1), UPDATED]
+    assert json.loads(run.rows[1]["after"]) == {"notes": "Met her"}
+    assert run.state.is_completed()
+    # it reads the case; its text can't be told from an older one, so it is tried once a run
+    sandbox.requests.clear()
+    assert run_update(source).ends[::2] == [("unchanged", None, 0)] * 2
+    assert sent_ids(sandbox) == [second]
+
+
+def test_rows_that_the_latest_export_settles_are_asked_for_being_there(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:6]
+    for case_id in ids:
+        sandbox.store.change(case_id, notes=f"New {case_id}")
+    asyncio.run(export_cases(output="exports"))
+    source = write_changes(ids)
+    for max_asked, code in ((200, None), (3, "by_export")):
+        monkeypatch.setattr("protocols.updating.matching.MAX_ASKED", max_asked)
+        run = run_update(source, compare_to="latest", exports="exports")
+        assert run.ends == [("unchanged", None, 0), ("unchanged", code, 0)] * 3
+    for case_id in ids[2:4]:
+        sandbox.store.delete(case_id)
+    for max_asked in (3, 200):
+        monkeypatch.setattr("protocols.updating.matching.MAX_ASKED", max_asked)
+        run = run_update(source, compare_to="latest", exports="exports")
+        gone = [("rejected", "not_found", 0)] * 2
+        assert run.ends == [*[("unchanged", None, 0)] * 2, *gone, *[("unchanged", None, 0)] * 2]
 
 
 # -- jobs that die within their rows -----------------------------------------------------------
