@@ -16,6 +16,7 @@ from flows.parameters import with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
+    Hidden,
     OnReject,
     RunSummary,
     WritingRun,
@@ -32,7 +33,7 @@ from protocols.rows.run_files import run_folder
 from protocols.rows.stop_signal import cancelled_by_sigterm
 from schemas.columns import normalised
 from schemas.import_file import is_import_column
-from schemas.import_plan import plan_import
+from schemas.import_plan import MAX_PEOPLE, plan_import
 from schemas.outcomes import Outcome
 from tasks.connection import connected
 from tasks.policy import hide_expected_tracebacks
@@ -51,7 +52,10 @@ async def import_cases(
     connection: str | None = None,
     extra: Extra = "forbid",
     derive_ref_from: list[str] | None = None,
+    max_people: int = MAX_PEOPLE,
     encoding: str | None = None,
+    sheet: str | None = None,
+    hidden: Hidden = "refuse",
     on_reject: OnReject = "complete",
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
@@ -69,7 +73,10 @@ async def import_cases(
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         derive_ref_from: Columns that identify a case (such as the other system's id); rows without
             a ref get one made from these. Without it such rows are rejected.
+        max_people: Customers that a case may have; rows that make more of one are rejected.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
+        sheet: Name of a workbook's sheet, where several could be meant.
+        hidden: "refuse" a sheet with hidden or filtered-out rows, "skip" these, or "include" them.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
@@ -86,12 +93,14 @@ async def import_cases(
         identity = [normalised(name) for name in derive_ref_from or []]
         with cancelled_by_sigterm():
             async with connected(connection) as client:
-                sheet = await read_source(source, _known_with(identity), encoding)
-                make = partial(plan_import, sheet, extra=extra, derive_ref_from=identity)
+                read = await read_source(source, _known_with(identity), encoding, sheet, hidden)
+                make = partial(
+                    plan_import, read, extra=extra, derive_ref_from=identity, max_people=max_people
+                )
                 plan = await plan_with_meta(make)
                 entries = [new_case_entry(case, plan.headers) for case in plan.cases]
-                ledger = Ledger(entries, plan.issues, plan.refs)
-                run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run)
+                ledger = Ledger(entries, plan.issues, plan.refs, plan.notes)
+                run = WritingRun(FLOW, str(output), folder, read, ledger, dry_run)
                 waiting = Waiting(wait_seconds, first_run)
                 work = partial(_work, entries, dry_run, client.settings, waiting)
                 stopped_by = await run.carry_out(work)

@@ -20,6 +20,7 @@ from flows.parameters import with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
+    Hidden,
     OnReject,
     RunSummary,
     WritingRun,
@@ -84,6 +85,8 @@ async def sync_appointments(
     accept_swapped_recipients: bool = False,
     extra: Extra = "forbid",
     encoding: str | None = None,
+    sheet: str | None = None,
+    hidden: Hidden = "refuse",
     on_reject: OnReject = "complete",
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
@@ -108,6 +111,8 @@ async def sync_appointments(
             as the recipient's, and that messages go to the client all the same.
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
+        sheet: Name of a workbook's sheet, where several could be meant.
+        hidden: "refuse" a sheet with hidden or filtered-out rows, "skip" these, or "include" them.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
@@ -123,18 +128,18 @@ async def sync_appointments(
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
             async with connected(connection) as client:
-                sheet = await read_source(source, is_appointment_column, encoding)
+                table = await read_source(source, is_appointment_column, encoding, sheet, hidden)
                 zone = ZoneInfo(client.settings.timezone)
-                read = await asyncio.to_thread(plan_appointments, sheet, timezone=zone, extra=extra)
+                read = await asyncio.to_thread(plan_appointments, table, timezone=zone, extra=extra)
                 entries = [booking_entry(wanted) for wanted in read.wanted]
                 options = _Options(
                     dry_run, str(journal), resolve or {}, recreate, new_journal,
                     Waiting(wait_seconds, first_run), list(read.keys.values()),
                 )  # fmt: skip
                 echoes = EchoCheck(zone, accept_swapped_recipients)
-                ledger = Ledger(entries, read.issues, read.keys)
+                ledger = Ledger(entries, read.issues, read.keys, read.notes)
                 run = WritingRun(
-                    FLOW, str(output), folder, sheet, ledger, dry_run, APPOINTMENT_OUTCOMES,
+                    FLOW, str(output), folder, table, ledger, dry_run, APPOINTMENT_OUTCOMES,
                     works_without_entries=True,  # resolve, and what is uncertain
                 )  # fmt: skip
                 work = partial(_work, client, entries, echoes, options)

@@ -16,6 +16,7 @@ from flows.parameters import with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
+    Hidden,
     OnReject,
     RunSummary,
     WritingRun,
@@ -52,6 +53,8 @@ async def update_cases(
     connection: str | None = None,
     extra: Extra = "forbid",
     encoding: str | None = None,
+    sheet: str | None = None,
+    hidden: Hidden = "refuse",
     on_reject: OnReject = "complete",
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
@@ -70,6 +73,8 @@ async def update_cases(
         connection: Name of a "WillSuite connection" block; without it the environment is used.
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
+        sheet: Name of a workbook's sheet, where several could be meant.
+        hidden: "refuse" a sheet with hidden or filtered-out rows, "skip" these, or "include" them.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
@@ -88,9 +93,9 @@ async def update_cases(
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
             async with connected(connection) as client:
-                sheet = await read_source(source, UPDATE_CASES.has_column, encoding)
-                ledger = await change_ledger(sheet, UPDATE_CASES, extra)
-                run = WritingRun(FLOW, str(output), folder, sheet, ledger, dry_run, CHANGE_OUTCOMES)
+                read = await read_source(source, UPDATE_CASES.has_column, encoding, sheet, hidden)
+                ledger = await change_ledger(read, UPDATE_CASES, extra)
+                run = WritingRun(FLOW, str(output), folder, read, ledger, dry_run, CHANGE_OUTCOMES)
                 waiting = Waiting(wait_seconds, first_run)
                 work = partial(_work, client, ledger.entries, dry_run, waiting, abandoned)
                 stopped_by = await run.carry_out(work)

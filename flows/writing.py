@@ -31,6 +31,7 @@ from tasks.workspace import run_workspace
 
 Extra = Literal["forbid", "ignore"]
 OnReject = Literal["complete", "fail"]
+Hidden = Literal["refuse", "skip", "include"]
 
 WAIT_SECONDS = 6 * 3600.0
 """How long a run waits for its turn, unless it is told."""
@@ -143,15 +144,26 @@ def ids_of_jobs(given: object) -> Collection[str]:
     return frozenset(each.strip() for each in named)
 
 
-async def read_source(source: str, is_known: Callable[[str], bool], encoding: str | None) -> Sheet:
+async def read_source(
+    source: str,
+    is_known: Callable[[str], bool],
+    encoding: str | None,
+    sheet: str | None,
+    hidden: Hidden,
+) -> Sheet:
     """The file as text; logs how many rows it has, and what kind of file it is.
 
     Raises:
-        SourceError: it can't be read.
+        RunError: `hidden` is something that the form wouldn't offer.
+        SourceError: the file can't be read.
     """
-    sheet = await asyncio.to_thread(read_sheet, source, is_known=is_known, encoding=encoding)
-    get_run_logger().info("Read %s rows (%s).", f"{len(sheet.rows):,}", sheet.description)
-    return sheet
+    if hidden not in ("refuse", "skip", "include"):
+        raise RunError('hidden must be "refuse", "skip" or "include".')
+    read = await asyncio.to_thread(
+        read_sheet, source, is_known=is_known, encoding=encoding, sheet=sheet, hidden=hidden
+    )
+    get_run_logger().info("Read %s rows (%s).", f"{len(read.rows):,}", read.description)
+    return read
 
 
 class _Plan(Protocol):
@@ -185,7 +197,7 @@ async def change_ledger(sheet: Sheet, kind: UpdateKind, extra: str) -> Ledger[Ch
     """The changes that a file wants, and the rows of which none can be made."""
     plan = await plan_with_meta(partial(plan_updates, sheet, kind, extra=extra))
     entries = [change_entry(change, plan.meta_headers, plan.field_ids) for change in plan.changes]
-    return Ledger(entries, plan.issues, plan.keys)
+    return Ledger(entries, plan.issues, plan.keys, plan.notes)
 
 
 def ending(summary: RunSummary, stopped_by: str | None, on_reject: str, verb: str) -> State:

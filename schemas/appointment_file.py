@@ -19,6 +19,7 @@ import pandera.pandas as pa
 
 from schemas.columns import match_columns
 from schemas.files.source import Sheet
+from schemas.identifiers import IDENTIFIER_CHECKS
 from schemas.import_file import ImportTable, column_issues, issue_of, markdown_table, repeated
 from schemas.issues import Issue, SourceError
 from schemas.values import (
@@ -40,10 +41,12 @@ _ID_CHECK = check("not_an_id", lambda texts: texts.str.match(_ID))
 _ACTION_CHECK = check("action", lambda texts: texts.str.casefold().isin(ACTIONS))
 
 IDENTITY_FIELDS = {
-    "key": column("required, unique to the letter: the booking's id in the other system"),
+    "key": column(
+        "required, unique to the letter: the booking's id in the other system", *IDENTIFIER_CHECKS
+    ),
     "action": column("upsert (the default), or delete", _ACTION_CHECK),
     "case_id": column("the case's id", _ID_CHECK),
-    "case_ref": column("or its reference; one of the two"),
+    "case_ref": column("or its reference; one of the two", *IDENTIFIER_CHECKS),
     "appointment_id": column("only of one that was made outside this tool", _ID_CHECK),
 }
 VALUE_FIELDS = {
@@ -106,6 +109,8 @@ class AppointmentPlan:
     keys: Mapping[int, str]
     wanted: Sequence[WantedAppointment]
     issues: Mapping[int, Sequence[Issue]]
+    notes: Mapping[int, str]
+    """By row: what is sent otherwise than the file has it."""
 
 
 def appointment_column_table() -> str:
@@ -155,6 +160,7 @@ def plan_appointments(
         keys=keys,
         wanted=[_wanted(table, index) for index, row in enumerate(table.rows) if row not in by_row],
         issues=dict(sorted(by_row.items())),
+        notes=table.notes,
     )
 
 

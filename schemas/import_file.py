@@ -18,6 +18,13 @@ import pandera.pandas as pa
 
 from schemas.columns import META_PREFIX, MetaField, match_columns
 from schemas.files.source import Sheet
+from schemas.identifiers import (
+    CLEANED,
+    IDENTIFIER_CHECKS,
+    IDENTIFIER_FIELDS,
+    IDENTIFIER_SENTENCES,
+    cleaned,
+)
 from schemas.issues import Issue, SourceError
 from schemas.texts import canonical
 from schemas.values import (
@@ -26,6 +33,7 @@ from schemas.values import (
     ENTITY_CHECK,
     MARITAL_STATUS_CHECK,
     MARITAL_STATUSES,
+    NAME_CHECK,
     PHONE_CHECKS,
     SENTENCES,
     YES_NO_CHECK,
@@ -37,17 +45,19 @@ from schemas.values import (
 from schemas.wall_times import TIME_SENTENCES
 
 CASE_FIELDS = {
-    "ref": column("the case's reference, unique; by it a second run knows the case again"),
+    "ref": column(
+        "the case's reference, unique; by it a second run knows the case again", *IDENTIFIER_CHECKS
+    ),
     "notes": column("notes on the case"),
     "adviser_email": column("the WillSuite user who is to own the case", EMAIL_CHECK),
     "email": column("the API user's e-mail, not the client's", EMAIL_CHECK),
 }
 META = {f"{META_PREFIX}.+": column("a CRM field, by its label or its id; its options are checked")}
 CUSTOMER_FIELDS = {
-    "title": column("required"),
-    "first_names": column("required"),
-    "middle_names": column(""),
-    "last_name": column("required"),
+    "title": column("required", NAME_CHECK),
+    "first_names": column("required", NAME_CHECK),
+    "middle_names": column("", NAME_CHECK),
+    "last_name": column("required", NAME_CHECK),
     "date_of_birth": column("DD/MM/YYYY, or YYYY-MM-DD throughout", DATE_CHECK),
     "gender": column(""),
     "marital_status": column(", ".join(MARITAL_STATUSES), MARITAL_STATUS_CHECK),
@@ -58,18 +68,18 @@ CUSTOMER_FIELDS = {
     "address_3": column("", up_to(100)),
     "postcode": column("", up_to(100)),
     "occupation": column("", up_to(150)),
-    "preferred_name": column("", up_to(150)),
+    "preferred_name": column("", up_to(150), NAME_CHECK),
     "email": column("", EMAIL_CHECK),
 }
 ADDRESS_BOOK_FIELDS = {
     "entity_id": column("person, or organisation", ENTITY_CHECK),
-    "title": column(""),
-    "first_names": column(""),
-    "middle_names": column(""),
-    "last_name": column(""),
-    "known_as": column(""),
-    "preferred_name": column(""),
-    "alias": column(""),
+    "title": column("", NAME_CHECK),
+    "first_names": column("", NAME_CHECK),
+    "middle_names": column("", NAME_CHECK),
+    "last_name": column("", NAME_CHECK),
+    "known_as": column("", NAME_CHECK),
+    "preferred_name": column("", NAME_CHECK),
+    "alias": column("", NAME_CHECK),
     "tel_1": column("", *PHONE_CHECKS),
     "tel_2": column("", *PHONE_CHECKS),
     "email": column("", EMAIL_CHECK),
@@ -80,7 +90,7 @@ ADDRESS_BOOK_FIELDS = {
     "address_2": column(""),
     "address_3": column(""),
     "postcode": column(""),
-    "name": column("of an organisation, which needs it"),
+    "name": column("of an organisation, which needs it", NAME_CHECK),
     "reg_no": column("of an organisation"),
     "is_charity": column("of an organisation: yes, or no", YES_NO_CHECK),
 }
@@ -109,6 +119,7 @@ IMPORT_CASES = pa.DataFrameSchema(
 _SENTENCES = {
     **SENTENCES,
     **TIME_SENTENCES,
+    **IDENTIFIER_SENTENCES,
     "booking_key_missing": (
         "{column} is missing: without it a second run could not know the appointment again."
     ),
@@ -143,13 +154,21 @@ _SENTENCES = {
     "ref_repeated": "The same ref is in row {other}; a ref names one case.",
     "ref_alike": (
         "ref differs from that of row {other} only by what databases often pass over (accents, "
-        "ß for ss, invisible signs, one emoji for another), so WillSuite may take the two for the "
+        "ß for ss, one emoji for another), so WillSuite may take the two for the "
         "same; change one of them."
     ),
     "ref_spelling": "ref is written differently in row {other} of the same case.",
     "rows_differ": "{column} differs from that of row {other} of the same case.",
     "required": (
         "{column} is missing; WillSuite needs title, first names and last name of each customer."
+    ),
+    "only_a_ref": (
+        "The row has nothing but a ref, like a total or a remark below a table; remove it, or fill "
+        "in its customer."
+    ),
+    "too_many_people": (
+        "The case would have {count} customers, more than {limit}; if this ref is right in all its "
+        "rows, allow them with max_people={count}."
     ),
     "customer_repeated": "This customer is in the same case twice (row {other}).",
     "organisation_name": "{column} is missing; an organisation needs a name.",
@@ -242,6 +261,17 @@ def matched_columns(sheet: Sheet, extra: str, identity: Sequence[str]) -> dict[s
     return matched
 
 
+def _is_exact(matched: Mapping[str, str], header: str | None) -> bool:
+    """Whether every sign of a column's cells counts: identifiers, phones, postcodes."""
+    name = matched.get(header or "")
+    if name is None or name.startswith(META_PREFIX):
+        return False
+    person = person_column(name)
+    if person:
+        return person["field"] in _PLACEHOLDER_FIELDS
+    return name in IDENTIFIER_FIELDS or name == "sms_recipient"
+
+
 class ImportTable:
     """The known columns of a sheet under their names, and what is needed to speak of them."""
 
@@ -252,13 +282,16 @@ class ImportTable:
             if (person["field"] if person else name) in _PLACEHOLDER_FIELDS:
                 frame[name] = without_placeholders(frame[name])
         self.frame = frame
+        self.headers = {name: header for header, name in matched.items()}
+        self.notes = self._clean_identifiers(sheet.rows)
+        """By row: what is sent otherwise than the file has it, as a sentence."""
         self.rows = sheet.rows
         self.file_issues = [
             issue for issue in sheet.issues if issue.column is None or issue.column in matched
         ]
+        self.file_issues += [issue for issue in sheet.doubts if _is_exact(matched, issue.column)]
         """What the reader found, but for columns that aren't used."""
         self.names = list(frame.columns)
-        self.headers = {name: header for header, name in matched.items()}
         self.meta_columns = [name for name in self.names if name.startswith(META_PREFIX)]
         self.meta: Mapping[str, MetaField] = {}
         self.cells: dict[str, list[str | None]] = {
@@ -271,6 +304,19 @@ class ImportTable:
             if person := person_column(name):
                 self.entries[person["entry"]][person["field"]] = name
         self.rows_are_people = "customer_" in self.entries or "address_book_" in self.entries
+
+    def _clean_identifiers(self, rows: Sequence[int]) -> dict[int, str]:
+        changed: defaultdict[int, list[str]] = defaultdict(list)
+        for name in IDENTIFIER_FIELDS.intersection(self.frame.columns):
+            texts = self.frame[name]
+            self.frame[name] = cleaned(texts)
+            differs = (texts != self.frame[name]) & texts.notna()
+            for index in differs.to_numpy().nonzero()[0].tolist():
+                changed[rows[index]].append(self.headers[name])
+        return {
+            row: CLEANED.format(columns=" and ".join(sorted(names)))
+            for row, names in changed.items()
+        }
 
     def cell(self, name: str, index: int) -> str | None:
         """The cell's text; None where it is blank, or where there is no such column."""

@@ -11,13 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandera.pandas as pa
+
 from schemas.columns import META_PREFIX, MetaField, resolve_meta
 from schemas.derived_refs import derived_ref
 from schemas.files.source import Sheet
+from schemas.identifiers import NUMBER_CHECKS
 from schemas.import_file import (
+    IMPORT_CASES,
     ImportTable,
     column_issues,
     in_column_order,
+    is_import_column,
     issue_of,
     matched_columns,
     meta_issues,
@@ -28,7 +33,10 @@ from schemas.import_file import (
 from schemas.issues import Issue
 from schemas.people import Sameness, sameness
 from schemas.texts import canonical, collision_key
-from schemas.values import YES_NO, marital_status, wire_date
+from schemas.values import YES_NO, column, marital_status, wire_date
+
+MAX_PEOPLE = 20
+"""More customers in a case than this are more likely one reference too often in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,8 @@ class ImportPlan:
     """Columns that need the account's CRM fields to be understood."""
     headers: Mapping[str, str]
     """Column to its header in the file; of CRM fields by `meta:<field id>`."""
+    notes: Mapping[int, str]
+    """By row: what is sent otherwise than the file has it."""
 
 
 def plan_import(
@@ -65,6 +75,7 @@ def plan_import(
     extra: str = "forbid",
     derive_ref_from: Sequence[str] = (),
     crm_fields: Sequence[MetaField] | None = None,
+    max_people: int = MAX_PEOPLE,
 ) -> ImportPlan:
     """All cases of a file that can be sent, and all problems of the rows that can't.
 
@@ -75,6 +86,7 @@ def plan_import(
             be columns that are otherwise unknown.
         crm_fields: the account's; without them the `meta:` columns stay unchecked, and a plan
             that has such columns is not to be sent.
+        max_people: the most customers that a case may have.
 
     Raises:
         SourceError: the columns can't be understood.
@@ -86,13 +98,15 @@ def plan_import(
     refs = _refs(table, derive_ref_from)
     issues = [
         *table.file_issues,
-        *column_issues(table),
+        *column_issues(table, _with_identity(derive_ref_from)),
         *meta_issues(table),
         *_ref_issues(table, refs, derive_ref_from),
         *people_issues(table),
+        *_only_refs(table, derive_ref_from),
     ]
     groups = _groups(refs)
     issues += _group_issues(table, groups, refs)
+    issues += _crowds(table, groups, max_people)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
     for issue in issues:
         by_row[issue.row].append(issue)
@@ -113,10 +127,19 @@ def plan_import(
         meta_columns=table.meta_columns,
         headers=table.headers
         | {f"{META_PREFIX}{each.id}": table.header(name) for name, each in table.meta.items()},
+        notes=table.notes,
     )
     taken = sum(len(case.rows) for case in cases)
     assert taken + len(plan.issues) == len(plan.rows), "each row is in a case or has an issue"
     return plan
+
+
+def _with_identity(names: Sequence[str]) -> pa.DataFrameSchema:
+    """The contract with identity columns of another system: what a program has made of its
+    numbers would make other references of them.
+    """
+    others = [name for name in names if not is_import_column(name)]
+    return IMPORT_CASES.add_columns({name: column("", *NUMBER_CHECKS) for name in others})
 
 
 # -- references -------------------------------------------------------------------------------
@@ -173,6 +196,30 @@ def _group_issues(
             continue
         yield from _differing(table, group, refs)
         yield from repeated_customers(table, group)
+
+
+def _only_refs(table: ImportTable, identity: Sequence[str]) -> Iterator[Issue]:
+    """Totals and remarks below a table, which would become cases without customers."""
+    if not any(prefix.startswith("customer") for prefix in table.entries):
+        return
+    others = [name for name in table.names if name != "ref"]
+    others = [name for name in others if person_column(name) or name not in identity]
+    for index in (~table.frame[others].notna().any(axis=1)).to_numpy().nonzero()[0].tolist():
+        if table.cell("ref", index) or any(table.cell(name, index) for name in identity):
+            yield issue_of("only_a_ref", table.rows[index], table.header("ref"))
+
+
+def _crowds(
+    table: ImportTable, groups: Iterable[Sequence[int]], max_people: int
+) -> Iterator[Issue]:
+    columns = sum(prefix.startswith("customer") for prefix in table.entries)
+    for group in groups:
+        if len(group) * columns <= max_people:
+            continue
+        count = len(list(_places(table, "customer", group)))
+        for index in group if count > max_people else ():
+            details = {"count": count, "limit": max_people}
+            yield issue_of("too_many_people", table.rows[index], table.header("ref"), **details)
 
 
 def _repeated(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:

@@ -31,6 +31,12 @@ def without_invisible(text: str) -> str:
     return "".join(each for each in text if each.isspace() or not _is_blank(each))
 
 
+def visible(text: str) -> str:
+    """`text` as it looks: `without_invisible`, every blank a plain space, ends trimmed."""
+    seen = without_invisible(text)
+    return clean("".join(" " if each.isspace() else each for each in seen))
+
+
 def _is_blank(character: str) -> bool:
     return character.isspace() or unicodedata.category(character) in ("Cf", "Cc")
 
@@ -38,9 +44,10 @@ def _is_blank(character: str) -> bool:
 def canonical(text: str) -> str:
     """The form in which references and names are compared: what MySQL's usual collations and
     Laravel's trimming make of a text (reliability.md, F13). Two texts with the same canonical
-    form are the same reference; accents still distinguish.
+    form are the same reference; accents still distinguish, signs that nobody sees do not.
     """
-    return " ".join(unicodedata.normalize("NFKC", clean(text)).casefold().split())
+    seen = text if text.isascii() and text.isprintable() else without_invisible(clean(text))
+    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
 
 
 def folded(text: str) -> str:

@@ -13,6 +13,7 @@ import pandera.pandas as pa
 
 from schemas.columns import META_PREFIX, MetaField, match_columns, resolve_meta
 from schemas.files.source import Sheet
+from schemas.identifiers import IDENTIFIER_CHECKS
 from schemas.import_file import (
     CUSTOMER_FIELDS,
     META,
@@ -34,11 +35,11 @@ from schemas.texts import clean, collision_key, unescaped
 from schemas.values import column
 
 KEY_FIELDS = {
-    "id": column("the case's id"),
-    "ref": column("or its reference; one of the two"),
+    "id": column("the case's id", *IDENTIFIER_CHECKS),
+    "ref": column("or its reference; one of the two", *IDENTIFIER_CHECKS),
 }
 BULK_FIELDS = {**KEY_FIELDS, "notes": column("the new notes")}
-UPDATE_FIELDS = {**BULK_FIELDS, "new_ref": column("the new reference")}
+UPDATE_FIELDS = {**BULK_FIELDS, "new_ref": column("the new reference", *IDENTIFIER_CHECKS)}
 CUSTOMERS = {rf"^customer_\d{{1,2}}_{name}$": spec for name, spec in CUSTOMER_FIELDS.items()}
 _META_PATTERNS = {f"{META_PREFIX}.+": "meta:<field label>"}
 _CUSTOMER_PATTERNS = {
@@ -121,6 +122,8 @@ class UpdatePlan:
     """Columns that need the account's CRM fields to be understood."""
     meta_headers: Mapping[str, str]
     """CRM field id to the header of its column."""
+    notes: Mapping[int, str]
+    """By row: what is sent otherwise than the file has it."""
     field_ids: frozenset[str] | None = None
     """Of the CRM fields that there are; None where nobody asked."""
 
@@ -163,6 +166,7 @@ def plan_updates(
         meta_columns=table.meta_columns,
         meta_headers={field.id: table.header(name) for name, field in table.meta.items()},
         field_ids=None if crm_fields is None else frozenset(field.id for field in crm_fields),
+        notes=table.notes,
     )
 
 

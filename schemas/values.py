@@ -57,8 +57,15 @@ SENTENCES: dict[str, str] = {
         "{column} has become a number; format the cell as text and type the phone number again."
     ),
     "phone_zero_lost": (
-        "{column} has ten digits and no leading zero, which a spreadsheet may have dropped; write "
-        "it with its 0, or with + and the country's code."
+        "{column} begins neither with 0 nor with +, which a spreadsheet may have dropped; write it "
+        "with its 0, or with + and the country's code."
+    ),
+    "phone_plus_lost": (
+        "{column} has lost its plus sign; write +44..., in a cell formatted as text."
+    ),
+    "not_a_name": (
+        "{column} is a date, a TRUE or FALSE, or #####, as a spreadsheet shows it; enter the name "
+        "(True, if that is one), in a cell formatted as text."
     ),
     "two_phones": (
         "{column} holds two phone numbers; leave one of them (a customer's second goes into tel_2)."
@@ -171,8 +178,9 @@ def wire_date(text: str) -> str | None:
 # -- the others -------------------------------------------------------------------------------
 
 _EMAIL = r"^[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>.]+\Z"
-_BECOME_A_NUMBER = r"^[0-9]+\.[0-9]+\Z|^[0-9](?:\.[0-9]+)?[eE]\+?[0-9]+\Z"
-_ZERO_LOST = r"^[1-9][0-9]{9}\Z"
+_BECOME_A_NUMBER = r"^[0-9]+\.[0-9]+\Z|^[0-9](?:\.[0-9]+)?[eE]\+?[0-9]+\Z|^#{2,}\Z"
+_NO_ZERO_NOR_PLUS = r"^[( ]*[1-9]"
+_PLUS_LOST = r"^[( ]*44(?:[ ().-]*[0-9]){10}\Z"
 _BETWEEN_PHONES = re.compile(r"[/,;&]|\bor\b|\band\b", re.IGNORECASE)
 _DIGITS_OF_A_PHONE = range(7, 18)
 """A local number at least; an international one with an extension at most."""
@@ -186,10 +194,27 @@ def _is_one_phone(text: str) -> bool:
     )
 
 
+def _has_lost_its_zero(texts: pd.Series) -> pd.Series:
+    """Unless there is a better reason to refuse it."""
+    spoilt = texts.str.match(_BECOME_A_NUMBER) | texts.str.match(_PLUS_LOST)
+    return texts.str.match(_NO_ZERO_NOR_PLUS) & ~spoilt & texts.map(_is_one_phone).astype(bool)
+
+
+# a month before a number is none: MAR-24 is a usual reference
+SHOWN_DATE = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}.*)?\Z"
+    r"|^[0-9]{1,2}[/.][0-9]{1,2}[/.](?:[0-9]{2}|[0-9]{4})(?: [0-9]{1,2}:[0-9]{2}.*)?\Z"
+    r"|^[0-9]{1,2}-(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)(?:-[0-9]{2,4})?\Z"
+)
+"""A whole cell that is a date as a spreadsheet shows one, or as a program writes it."""
+_NO_NAME = rf"{SHOWN_DATE}|^(?:TRUE|true|FALSE|False|false)\Z|^#{{2,}}\Z"
+
+NAME_CHECK = check("not_a_name", lambda texts: ~texts.str.match(_NO_NAME))
 EMAIL_CHECK = check("email", lambda texts: texts.str.match(_EMAIL))
 PHONE_CHECKS = (
     check("phone_number_format", lambda texts: ~texts.str.match(_BECOME_A_NUMBER)),
-    check("phone_zero_lost", lambda texts: ~texts.str.match(_ZERO_LOST)),
+    check("phone_zero_lost", lambda texts: ~_has_lost_its_zero(texts)),
+    check("phone_plus_lost", lambda texts: ~texts.str.match(_PLUS_LOST)),
     check("two_phones", lambda texts: texts.map(_is_one_phone).astype(bool)),
 )
 MARITAL_STATUS_CHECK = check("marital_status", lambda texts: texts.map(marital_status).notna())

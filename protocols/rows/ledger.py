@@ -77,18 +77,26 @@ class Ledger(Generic[AnyEntry]):
         entries: Sequence[AnyEntry],
         issues: Mapping[int, Sequence[Issue]],
         keys: Mapping[int, str],
+        notes: Mapping[int, str] | None = None,
     ) -> None:
         self.entries = entries
         self.issues = issues
         """By row; a row has these or is in an entry."""
         self._keys = keys
+        self._notes = notes or {}
+        """By row: what is sent otherwise than the file has it; said beside what became of it."""
 
     def outcomes(self) -> list[RowOutcome]:
         """One for each row, as things stand."""
-        return sorted(
-            [*self._rejected(), *(row for entry in self.entries for row in entry.row_outcomes())],
-            key=lambda outcome: outcome.row,
-        )
+        return sorted([*self._rejected(), *self._sent()], key=lambda outcome: outcome.row)
+
+    def _sent(self) -> Iterable[RowOutcome]:
+        for entry in self.entries:
+            for outcome in entry.row_outcomes():
+                if note := self._notes.get(outcome.row):
+                    outcome.code = outcome.code or "cleaned"
+                    outcome.message = f"{outcome.message} {note}" if outcome.message else note
+                yield outcome
 
     def _rejected(self) -> Iterable[RowOutcome]:
         for row, issues in self.issues.items():

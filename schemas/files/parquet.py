@@ -87,11 +87,20 @@ def _converter(kind: pa.DataType, position: int) -> Callable[[pa.Array], _Texts]
     )
 
 
-def number_text(number: float) -> str:
-    """Digits where it is whole, else the shortest text; "" for NaN."""
+EXACT_BELOW = 2.0**53
+"""From here on a number of 64 bits can be another one than was written."""
+
+
+def number_text(number: float, exact_below: float = EXACT_BELOW) -> str:
+    """Digits where it is whole, else up to 15 of them, as a spreadsheet shows it; "" for NaN.
+
+    One that is not exact any more is as a spreadsheet shows it, too: 1.59001810629457e+17.
+    """
     if math.isnan(number):
         return ""
-    return str(int(number)) if number.is_integer() else repr(number)
+    if number.is_integer() and abs(number) < exact_below:
+        return str(int(number))
+    return f"{number:.15g}"
 
 
 def _as_arrow_prints(array: pa.Array) -> _Texts:

@@ -10,7 +10,7 @@ header rules and the same cleaning then hold for all kinds.
 # ruff: noqa: RUF001, RUF003 - signs that look like others are what is looked for
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.columns import letters_of
+from schemas.columns import letters_of, normalised
 from schemas.files import delimited, parquet, workbooks
 from schemas.issues import Issue, SourceError
 from schemas.texts import clean
@@ -75,10 +75,18 @@ class Sheet:
     """How many wholly blank rows were left out."""
     description: str
     """The kind of the file, for a log line; nothing of its content, nor its name."""
+    doubts: list[Issue] = field(default_factory=list)
+    """What is wrong with single cells where they are to be taken sign by sign: references, keys,
+    phones, postcodes."""
 
 
 def read_sheet(
-    source: str | Path, *, is_known: Callable[[str], bool], encoding: str | None = None
+    source: str | Path,
+    *,
+    is_known: Callable[[str], bool],
+    encoding: str | None = None,
+    sheet: str | None = None,
+    hidden: str = "refuse",
 ) -> Sheet:
     """Read a CSV file, a Parquet file or an Excel workbook; the content tells which it is.
 
@@ -86,6 +94,8 @@ def read_sheet(
         source: the path of the file.
         is_known: tells whether the text of a header is one of the columns the caller knows.
         encoding: of a CSV file, where it can't be told.
+        sheet: the name of a workbook's sheet, where several could be meant.
+        hidden: "refuse" a sheet with hidden rows, "skip" these, or "include" them.
 
     Raises:
         SourceError: there is no such file, or it can't be used as a whole.
@@ -96,13 +106,17 @@ def read_sheet(
     for magic, what, advice in _NOT_TEXT:
         if data.startswith(magic):
             raise SourceError(f"The file is {what}. {advice}")
+    is_workbook = data.startswith(b"PK\x03\x04")
+    if sheet is not None and not is_workbook:
+        raise SourceError("Only a workbook has sheets; leave sheet= out.")
+    marks = workbooks.Marks()
     if data.startswith(b"PAR1"):
         description, records = parquet.read_records(data, max_rows=MAX_ROWS)
-    elif data.startswith(b"PK\x03\x04"):
-        description, records = workbooks.read_records(data)
+    elif is_workbook:
+        description, records, marks = workbooks.read_records(data, is_known=is_known, sheet=sheet)
     else:
         description, records = delimited.read_records(data, is_known=is_known, encoding=encoding)
-    return _sheet(description, records, is_known)
+    return _sheet(description, records, is_known, marks, hidden)
 
 
 def _content(path: Path) -> bytes:
@@ -197,25 +211,37 @@ class _Findings:
     surplus: dict[int, list[str]] = field(default_factory=dict)
     damaged: list[tuple[int, int]] = field(default_factory=list)
     """Rows, and positions of columns."""
+    joined: list[int] = field(default_factory=list)
+    """Rows at which another file begins: by its byte order mark, or by its header."""
 
 
 def _sheet(
-    description: str, records: Iterator[Sequence[str]], is_known: Callable[[str], bool]
+    description: str,
+    records: Iterator[Sequence[str]],
+    is_known: Callable[[str], bool],
+    marks: workbooks.Marks,
+    hidden: str,
 ) -> Sheet:
     header = _header(records, is_known)
     findings = _Findings()
     table = _cleaned(records, header, findings)
     _refuse_values_without_name(header.names, table)
     error_cells = _error_cells(table, header)
+    findings.joined += _repeated_headers(table, header)
     table = table.select([position for position, name in enumerate(header.names) if name])
-    kept = _rows_with_something(table, findings.surplus, header.first_row)
+    uncalculated = {row for row, _ in marks.without_result if row > header.row}
+    kept = _rows_with_something(table, {*findings.surplus, *uncalculated}, header.first_row)
+    if marks.hidden_rows:
+        kept, remark = _without_hidden(kept, header.first_row, marks.hidden_rows, hidden)
+        description += remark
     frame = table.filter(kept).combine_chunks().to_pandas()
     frame.columns = pd.Index([name for name in header.names if name], dtype="str")
     rows = [row for row, is_kept in enumerate(kept.to_pylist(), header.first_row) if is_kept]
     return Sheet(
         frame=frame,
         rows=rows,
-        issues=_issues(findings, error_cells, header, set(rows)),
+        issues=_issues(findings, error_cells, header, set(rows), marks.without_result),
+        doubts=_doubts(marks.shown_otherwise, header, set(rows)),
         surplus=findings.surplus,
         blank_rows=header.first_row - 2 + len(kept) - len(rows),
         description=description,
@@ -274,6 +300,8 @@ def _cleaned_column(
         cell, row = cells[index], first_row + index
         if "\0" in cell:
             raise SourceError(f"Row {row} holds a NUL character. Remove it at the source.")
+        if position == 0 and cell.startswith("\ufeff"):
+            findings.joined.append(row)
         if _DAMAGED.search(cell):
             findings.damaged.append((row, position))
         cleaned.append(_cleaned_cell(cell))
@@ -295,6 +323,25 @@ def _rows_with_something(table: pa.Table, surplus: Iterable[int], first_row: int
     return pa.array(kept)
 
 
+def _without_hidden(
+    kept: pa.Array, first_row: int, hidden_rows: Collection[int], choice: str
+) -> tuple[pa.Array, str]:
+    """The rows that are left, and what is to be said of the others."""
+    is_hidden = np.array([row in hidden_rows for row in range(first_row, first_row + len(kept))])
+    concerned = is_hidden & kept.to_numpy(zero_copy_only=False)
+    count = int(concerned.sum())
+    if not count or choice == "include":
+        return kept, f", {count} rows of it hidden" if count else ""
+    if choice == "skip":
+        left = kept.to_numpy(zero_copy_only=False) & ~is_hidden
+        return pa.array(left), f", {count} hidden rows left out"
+    raise SourceError(
+        f"{count} row(s) of the sheet are hidden or filtered out, the first of them row "
+        f'{first_row + int(concerned.argmax())}. Show or delete them, or say hidden="skip" to '
+        'leave them out, or hidden="include" to take them.'
+    )
+
+
 # -- issues ----------------------------------------------------------------------------------
 
 
@@ -307,8 +354,30 @@ def _error_cells(table: pa.Table, header: _Header) -> list[tuple[int, int]]:
     ]
 
 
+def _repeated_headers(table: pa.Table, header: _Header) -> list[int]:
+    """Rows that repeat the header, as files put together have them."""
+    names = {position: normalised(name) for position, name in enumerate(header.names) if name}
+    first = next(iter(names))
+    lowered = pc.utf8_lower(table[first])
+    found = []
+    for index in pc.indices_nonzero(pc.equal(lowered, header.names[first].lower())).to_pylist():
+        given = [
+            (position, text)
+            for position in names
+            if (text := table[position][index].as_py()) is not None
+        ]
+        is_header = all(normalised(text) == names[position] for position, text in given)
+        if is_header and len(given) >= min(len(names), 2):
+            found.append(header.first_row + index)
+    return found
+
+
 def _issues(
-    findings: _Findings, error_cells: list[tuple[int, int]], header: _Header, rows: set[int]
+    findings: _Findings,
+    error_cells: list[tuple[int, int]],
+    header: _Header,
+    rows: set[int],
+    without_result: Sequence[tuple[int, int]],
 ) -> list[Issue]:
     """All of them, by row and then from left to right."""
     found = [
@@ -316,16 +385,40 @@ def _issues(
         for row, count in findings.counts.items()
         if row in rows
     ]
+    for row in set(findings.joined).intersection(rows):
+        found.append((row, -1, Issue(row, None, "files_joined", _JOINED)))
     for row, position in findings.damaged:
         found.append((row, position, Issue(row, header.names[position], "damaged_text", _DAMAGE)))
     for row, position in error_cells:
         found.append((row, position, Issue(row, header.names[position], "error_cell", _ERROR)))
+    for row, position in without_result:
+        if position < len(header.names) and (name := header.names[position]):
+            message = _NO_RESULT.format(cell=f"{letters_of(position)}{row}")
+            found.append((row, position, Issue(row, name, "formula_without_result", message)))
+    found = [entry for entry in found if entry[0] in rows]
     return [issue for *_, issue in sorted(found, key=lambda entry: entry[:2])]
+
+
+def _doubts(cells: list[tuple[int, int]], header: _Header, rows: set[int]) -> list[Issue]:
+    return [
+        Issue(row, name, "number_format", _NUMBER_FORMAT)
+        for row, position in cells
+        if row in rows and position < len(header.names) and (name := header.names[position])
+    ]
 
 
 _DAMAGE = (
     "Letters of this text were lost or became other signs when the file was saved (like Ã© for é). "
     "Type the text anew, or save the source as UTF-8."
+)
+_NO_RESULT = "{cell} is a formula without a result; open the file in Excel and save it."
+_NUMBER_FORMAT = (
+    "The cell is a number in a format that shows something else than its value. Format the column "
+    "as text, and type the value as it is to be."
+)
+_JOINED = (
+    "Another file begins here: the row repeats the header, or holds the mark that files begin "
+    "with. Remove the row, or bring the files one after the other."
 )
 _ERROR = "The spreadsheet shows an error here. Enter the value itself, or empty the cell."
 

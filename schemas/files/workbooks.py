@@ -9,10 +9,13 @@ any text as a text.
 
 import io
 import re
+import sys
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from xml.etree import ElementTree
 
 import xlsxwriter
 from python_calamine import (
@@ -25,6 +28,7 @@ from python_calamine import (
 
 from schemas.files import delimited
 from schemas.files.parquet import number_text
+from schemas.files.sheet_xml import SheetXml, sheet_xml, shown
 from schemas.issues import SourceError
 from schemas.texts import clean
 
@@ -33,6 +37,9 @@ MAX_UNPACKED_BYTES = 1_500_000_000
 _MAX_CELLS = 50_000_000
 _DIMENSION = re.compile(rb"<(?:\w+:)?dimension\s+ref=[\"'][^\"':]*:([A-Z]+)([0-9]+)[\"']")
 _ERROR_CELL = re.compile(rb"(<(?:\w+:)?c\s[^<>]*\bt=[\"'])e(?=[\"'])")
+
+_EXACT_BELOW = 1e15
+"""A spreadsheet keeps 15 digits of a number."""
 
 _LONGEST_TEXT = 32_767
 _MOST_ROWS = 1_048_576
@@ -51,56 +58,124 @@ _AS_TEXTS = {
 # -- reading ---------------------------------------------------------------------------------
 
 
-def read_records(data: bytes) -> tuple[str, Iterator[Sequence[str]]]:
-    """The records of the first sheet with anything in it, from row 1 and column A on.
+@dataclass(frozen=True)
+class Marks:
+    """What is special about rows and cells, besides their values; cells as (row, position)."""
 
-    Hidden sheets don't count: a person doesn't know of them. Cells with an error (#N/A) have the
-    error's name as their text.
+    hidden_rows: Collection[int] = ()
+    without_result: Sequence[tuple[int, int]] = ()
+    shown_otherwise: list[tuple[int, int]] = field(default_factory=list)
+    """Numbers whose format shows them in a way that isn't known here; filled while records are
+    taken."""
+
+
+def read_records(
+    data: bytes, *, is_known: Callable[[str], bool], sheet: str | None
+) -> tuple[str, Iterator[Sequence[str]], Marks]:
+    """The records of one sheet, from row 1 and column A on.
+
+    Hidden sheets don't count, unless one is named: a person doesn't know of them. Cells with an
+    error (#N/A) have the error's name as their text, numbers are as their format shows them.
+
+    Args:
+        data: the whole file.
+        is_known: tells whether a header is a known one; the sheet that has such is read.
+        sheet: the name of the sheet; None takes the only one.
 
     Returns:
-        A description for logs, and the records, blank ones too.
+        A description for logs, the records, blank ones too, and what is special about them.
 
     Raises:
-        SourceError: this is no workbook, or one too large, damaged or empty.
+        SourceError: this is no workbook, or one too large, damaged or empty; or there is more than
+            one sheet to choose from.
     """
     try:
-        workbook = CalamineWorkbook.from_filelike(io.BytesIO(_checked(data)))
-        visible = [
-            position
-            for position, sheet in enumerate(workbook.sheets_metadata)
-            if sheet.typ == SheetTypeEnum.WorkSheet and sheet.visible == SheetVisibleEnum.Visible
-        ]
-        sheets = enumerate(map(workbook.get_sheet_by_index, visible), 1)
-        number, sheet = next((found for found in sheets if found[1].start), (0, None))
-    except (CalamineError, OSError, ValueError):
+        data = _checked(data)
+        workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
+        number, count, found = _sheet(workbook, is_known, sheet)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            xml = sheet_xml(archive, found.name)
+        marks = Marks(xml.hidden_rows(), xml.formulas_without_result())
+    except (CalamineError, OSError, ValueError, KeyError, ElementTree.ParseError):
         raise _damaged() from None
-    if sheet is None:
+    which = f", sheet {number} of {count}" if count > 1 else ""
+    return f"Excel workbook{which}", _records(found, xml, marks), marks
+
+
+def _sheet(
+    workbook: CalamineWorkbook, is_known: Callable[[str], bool], name: str | None
+) -> tuple[int, int, CalamineSheet]:
+    """The sheet to be read, its number and how many there are; hidden ones are not counted."""
+    if name is not None:
+        names = [each for each in workbook.sheet_names if clean(each) == clean(name)]
+        if not names:
+            raise SourceError("The workbook has no sheet of the name that sheet= gives.")
+        found = workbook.get_sheet_by_name(names[0])
+        if not found.start:
+            raise SourceError("The sheet is empty.")
+        return 1, 1, found
+    visible = [
+        workbook.get_sheet_by_index(position)
+        for position, sheet in enumerate(workbook.sheets_metadata)
+        if sheet.typ == SheetTypeEnum.WorkSheet and sheet.visible == SheetVisibleEnum.Visible
+    ]
+    filled = [(number, sheet) for number, sheet in enumerate(visible, 1) if sheet.start]
+    if not filled:
         raise SourceError("The workbook is empty.")
-    which = f", sheet {number} of {len(visible)}" if len(visible) > 1 else ""
-    return f"Excel workbook{which}", _records(sheet)
+    known = [(number, sheet) for number, sheet in filled if _has_rows(sheet, is_known)]
+    if len(known) > 1:
+        raise SourceError(
+            f"Sheets {' and '.join(str(number) for number, _ in known)} of the workbook have rows "
+            'of this kind. Name the one to be read, as in sheet="Sheet1".'
+        )
+    number, found = (known or filled)[0]
+    return number, len(visible), found
 
 
-def _records(sheet: CalamineSheet) -> Iterator[Sequence[str]]:
+def _has_rows(sheet: CalamineSheet, is_known: Callable[[str], bool]) -> bool:
+    """Whether it has a header with known names, and a row below it."""
+    rows = (row for row in sheet.iter_rows() if any(clean(_text(cell)) for cell in row))
+    header = next(rows, [])
+    names = [clean(_text(cell)) for cell in header]
+    return any(is_known(name) for name in names if name) and next(rows, None) is not None
+
+
+def _records(sheet: CalamineSheet, xml: SheetXml, marks: Marks) -> Iterator[Sequence[str]]:
     blank_columns = [""] * (sheet.start or (0, 0))[1]
-    records = (
-        [*blank_columns, *(cell if type(cell) is str else _text(cell) for cell in cells)]
-        for cells in sheet.iter_rows()
-    )
-    # The header ends with its last name: what stands to the right of it is a matter of single rows
-    for record in records:
-        while record and not clean(record[-1]):
+    formatted = xml.formatted_cells()
+    place, code = next(formatted, _NO_MORE)
+    width = 0
+    for row, cells in enumerate(sheet.iter_rows(), 1):
+        record = [*blank_columns, *(cell if type(cell) is str else _text(cell) for cell in cells)]
+        while place[0] <= row:
+            position = place[1] - len(blank_columns)
+            if place[0] == row and 0 <= position < len(cells):
+                number = cells[position]
+                if type(number) is float or type(number) is int:
+                    text = shown(float(number), code)
+                    if text is None:
+                        marks.shown_otherwise.append(place)
+                    record[place[1]] = text or record[place[1]]
+            place, code = next(formatted, _NO_MORE)
+        # The header ends with its last name: what stands to its right is a matter of single rows
+        while not width and record and not clean(record[-1]):
             record.pop()
+        width = width or len(record)
         yield record
-        if record:
-            break
-    yield from records
+    # calamine ends with the last value
+    last = max((row for row, _ in marks.without_result), default=0)
+    for _ in range(sheet.total_height, last):
+        yield [""] * width
+
+
+_NO_MORE = ((sys.maxsize, 0), "")
 
 
 def _text(cell: float | str | bool | time | date | timedelta) -> str:
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, float):
-        return number_text(cell)
+        return number_text(cell, _EXACT_BELOW)
     if isinstance(cell, datetime):
         # Excel counts in days: half past nine may come as 9:29:59.9999
         nearest = (cell + timedelta(milliseconds=500)).replace(microsecond=0)

@@ -42,7 +42,7 @@ def test_a_clean_text_is_clean(text):
     "same",
     [
         "REF-1 A", "ref-1 a", " Ref-1  A ", "ref-1\xa0a", "ref-1\t\na", "\ufeffref-1 a\u200b",
-        "ｒｅｆ－１ ａ",
+        "ｒｅｆ－１ ａ", "re\u200bf-1 a", "r\xadef\u200e-1 a",
     ],
     ids=ascii,
 )  # fmt: skip

@@ -17,6 +17,7 @@ from schemas.values import (
     ENTITY_CHECK,
     MARITAL_STATUS_CHECK,
     MARITAL_STATUSES,
+    NAME_CHECK,
     PHONE_CHECKS,
     SENTENCES,
     YES_NO,
@@ -32,7 +33,7 @@ from schemas.values import (
 TODAY = date(2026, 6, 15)
 ALL_CHECKS = [
     up_to(3), DATE_CHECK, EMAIL_CHECK, *PHONE_CHECKS, MARITAL_STATUS_CHECK, YES_NO_CHECK,
-    ENTITY_CHECK,
+    ENTITY_CHECK, NAME_CHECK,
 ]  # fmt: skip
 
 
@@ -75,7 +76,9 @@ def test_a_blank_cell_is_never_refused(check, texts):
 @pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.name)
 def test_a_check_finds_every_broken_cell_among_blank_ones(check):
     broken = "7700900123.0 x / 07700 900123" if check.name == "two_phones" else "7700900123.0"
-    broken = "7700900123" if check.name == "phone_zero_lost" else broken
+    broken = {
+        "phone_zero_lost": "7700900123", "phone_plus_lost": "447700900123", "not_a_name": "TRUE",
+    }.get(check.name, broken)  # fmt: skip
     assert refused([check], None, broken, None, broken) == [(broken, check.name)] * 2
 
 
@@ -288,9 +291,9 @@ def test_what_has_neither_form_is_not_sent(text):
 def test_phone_numbers_as_people_write_them():
     fine = [
         "07700 900123", "07700900123", "+447700900123", "+44 (0) 7700 900123", "0044 7700 900123",
-        "020-7946-0101", "447700900123", "7700 900123", "0770090012", "01632 960001 ext. 12",
-        "01632 960001 / 2", "ask at reception", "900123", "0", "+1 (212) 555 0100 or ask for Ann",
-        "2345678 floor 3456789", "0044 7700 900123 x123", "12345678901234567", "07700 900 / 123",
+        "020-7946-0101", "0770090012", "01632 960001 ext. 12",
+        "01632 960001 / 2", "ask at reception", "0", "+1 (212) 555 0100 or ask for Ann",
+        "0044 7700 900123 x123", "07700 900 / 123",
     ]  # fmt: skip
     assert refused(list(PHONE_CHECKS), *fine) == []
 
@@ -304,6 +307,14 @@ def test_phone_numbers_as_people_write_them():
         ("7.7009e9", "phone_number_format"),
         ("7E+09", "phone_number_format"),
         ("7700900123", "phone_zero_lost"),
+        ("871234567", "phone_zero_lost"),
+        ("7700 900123", "phone_zero_lost"),
+        ("(7700) 900123", "phone_zero_lost"),
+        ("900123", "phone_zero_lost"),
+        ("33123456789", "phone_zero_lost"),
+        ("447700900123", "phone_plus_lost"),
+        ("44 7700 900123", "phone_plus_lost"),
+        ("#####", "phone_number_format"),
         ("07700 900123 / 07700 900124", "two_phones"),
         ("07700900123/07700900124", "two_phones"),
         ("07700900123, 07700900124", "two_phones"),
@@ -328,6 +339,17 @@ def test_phone_numbers_that_a_spreadsheet_or_a_person_has_spoilt(text, code):
 def test_no_cell_keeps_the_checks_of_phones_busy(sign):
     for end in ("", "x", "@"):
         refused([*PHONE_CHECKS, EMAIL_CHECK], sign * 10_000 + end)
+
+
+# -- names -----------------------------------------------------------------------------------
+
+
+def test_what_a_spreadsheet_makes_of_a_cell_is_no_name():
+    spoilt = ["2024-03-01", "2024-03-01 09:30:00", "1/3/2024", "01.03.24", "1-Mar", "TRUE", "true",
+              "FALSE", "False", "####"]  # fmt: skip
+    assert refused([NAME_CHECK], *spoilt) == [(text, "not_a_name") for text in spoilt]
+    names = ["True", "Null", "May", "April", "Ann-Marie", "3rd", "O'Brien", "Mar", "#", "X Æ A-12"]
+    assert refused([NAME_CHECK], *names) == []
 
 
 # -- e-mails and words -----------------------------------------------------------------------

@@ -403,3 +403,13 @@ def test_neither_an_entry_nor_what_it_holds_shows_a_value_in_a_traceback():
         for text in (repr(each), str(each), pretty_repr(each)):
             assert CANARY not in text
     assert "c-1" in repr(made)
+
+
+def test_what_was_cleaned_is_said_beside_what_became_of_the_row():
+    done, failed = entry(2, id="c-2"), entry(3, id="c-3")
+    done.end(Outcome.UNCHANGED)
+    failed.end(Outcome.FAILED, "x", "No.")
+    outcomes = Ledger([done, failed], {}, {}, {2: "Cleaned.", 3: "Cleaned."}).outcomes()
+    assert [(each.code, each.message) for each in outcomes] == [
+        ("cleaned", "Cleaned."), ("x", "No. Cleaned."),
+    ]  # fmt: skip

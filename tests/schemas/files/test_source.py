@@ -342,6 +342,10 @@ MIDNIGHT = dt.datetime(1950, 7, 1)
         pytest.param(pa.array([1, -2, None], pa.int8()), ["1", "-2", ""], id="int8"),
         pytest.param(pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"], id="uint64"),
         pytest.param(
+            pa.array([0.1 + 0.2, 159001810629457088.0, 9001.0]),
+            ["0.3", "1.59001810629457e+17", "9001"], id="rounded float64",
+        ),
+        pytest.param(
             pa.array([7700900123.0, 0.1, np.nan, None, 1e15, -0.5, 1e-7]),
             ["7700900123", "0.1", "", "", "1000000000000000", "-0.5", "1e-07"], id="float64",
         ),
@@ -571,3 +575,19 @@ def test_a_zip_archive_that_is_no_workbook_is_refused(refusal):
         archive.writestr("people.csv", "ref\n1\n")
 
     assert "no Excel workbook" in refusal(content.getvalue())
+
+
+@KINDS
+@pytest.mark.parametrize("repeat", [["ref", "notes"], ["REF", "Notes "], ["\ufeffref", "notes"]])
+def test_a_row_that_repeats_the_header_begins_another_file(read, write, repeat):
+    rows = [["1", "a"], repeat, ["ref", "not a header"], ["2", "notes"]]
+    sheet = read(write(["ref", "notes"], rows))
+
+    assert [(issue.row, issue.code) for issue in sheet.issues] == [(3, "files_joined")]
+
+
+@KINDS
+def test_a_byte_order_mark_within_a_file_begins_another_one(read, write):
+    sheet = read(write(["ref", "notes"], [["1", "\ufeffa"], ["\ufeff2", "b"], ["\ufeff", ""]]))
+
+    assert [(issue.row, issue.code) for issue in sheet.issues] == [(3, "files_joined")]

@@ -89,6 +89,10 @@ FIRST_SHEET = "xl/worksheets/sheet1.xml"
         ("00123", "00123"),
         (7700900123, "7700900123"),
         (0.1, "0.1"),
+        (0.1 + 0.2, "0.3"),
+        (1234.1000000000008, "1234.1"),
+        (123456789012345, "123456789012345"),
+        (159001810629457088, "1.59001810629457e+17"),
         (-2.0, "-2"),
         (True, "true"),
         (False, "false"),
@@ -187,12 +191,106 @@ def test_the_first_sheet_with_anything_in_it_that_people_see_is_read(read):
         hidden.hide()
         people = book.add_worksheet("people")
         people.write_column(0, 0, ["ref", "seen"])
-        more = book.add_worksheet("more")
-        more.write_column(0, 0, ["ref", "late"])
+        book.add_worksheet("more").write_column(0, 0, ["a list", "late"])
 
     sheet = read(workbook(fill))
     assert sheet.frame["ref"].tolist() == ["seen"]
     assert sheet.description == "Excel workbook, sheet 2 of 3"
+
+
+def two_sheets(book):
+    for name in ("North", "South"):
+        book.add_worksheet(name).write_column(0, 0, ["ref", name])
+
+
+def test_of_two_sheets_with_rows_one_has_to_be_named(path, refusal):
+    assert refusal(workbook(two_sheets)).startswith("Sheets 1 and 2 of the workbook have rows")
+    named = read_sheet(path, is_known=lambda name: name == "ref", sheet="South")
+    assert named.frame["ref"].tolist() == ["South"]
+    with pytest.raises(SourceError, match="no sheet of the name"):
+        read_sheet(path, is_known=lambda name: name == "ref", sheet="West")
+
+
+def test_only_workbooks_have_sheets(path):
+    path.write_bytes(b"ref\n1\n")
+    with pytest.raises(SourceError, match="Only a workbook has sheets"):
+        read_sheet(path, is_known=lambda name: name == "ref", sheet="North")
+
+
+def hidden_rows(book):
+    sheet = book.add_worksheet()
+    sheet.write_column(0, 0, ["ref", "1", "2", "3"])
+    sheet.set_row(2, None, None, {"hidden": True})
+    sheet.set_row(9, None, None, {"hidden": True})
+
+
+def test_rows_that_nobody_sees_are_refused_left_out_or_taken_as_one_says(path, refusal):
+    message = refusal(workbook(hidden_rows))
+    assert message.startswith("1 row(s) of the sheet are hidden or filtered out, the first of them")
+    for choice, rows in (("skip", [2, 4]), ("include", [2, 3, 4])):
+        sheet = read_sheet(path, is_known=lambda name: name == "ref", hidden=choice)
+        assert sheet.rows == rows
+        assert "hidden" in sheet.description
+
+
+@pytest.mark.parametrize("result", ["", "<v></v>", "<v/>"])
+def test_a_formula_that_was_never_calculated_is_named(read, result):
+    def fill(book):
+        sheet = book.add_worksheet()
+        sheet.write_row(0, 0, ["ref", "notes"])
+        sheet.write(1, 0, "1")
+        sheet.write_formula(1, 1, "=A2", None, 7)
+        sheet.write_formula(2, 1, "=A1", None, "blank")
+        sheet.write_formula(3, 1, "=A3", None, 8)
+
+    content = edited(workbook(fill), FIRST_SHEET, "<v>blank</v>", "<v></v>")
+    content = edited(content, FIRST_SHEET, "<v>7</v>", result)
+    content = edited(content, FIRST_SHEET, "<v>8</v>", result)
+    sheet = read(content)
+    assert [(issue.row, issue.column, issue.code) for issue in sheet.issues] == [
+        (2, "notes", "formula_without_result"), (4, "notes", "formula_without_result"),
+    ]  # fmt: skip
+    assert sheet.issues[0].message.startswith("B2 is a formula without a result")
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "text"),
+    [
+        (42, "00000", "00042"),
+        (123456, "00000", "123456"),
+        (42, '"WS-"0000', "WS-0042"),
+        (42, "000\\-000", "000-042"),
+        (7700900123, "00000 000000", "07700 900123"),
+        (42, "#,##0", "42"),
+        (42, "[Red]0", "42"),
+        (0.4, "0%", "40%"),
+        (0.125, "0.0%", "12.5%"),
+        ("42", "00000", "42"),
+    ],
+)
+def test_a_number_is_what_its_format_shows(read, value, code, text):
+    def fill(book):
+        sheet = book.add_worksheet()
+        sheet.write(2, 1, "ref")
+        sheet.write(3, 1, value, book.add_format({"num_format": code}))
+
+    sheet = read(workbook(fill))
+    assert sheet.frame["ref"].tolist() == [text]
+    assert (sheet.issues, sheet.doubts) == ([], [])
+
+
+@pytest.mark.parametrize(("value", "code"), [(1234, "#,##0"), (1.5, "0"), (3, "0.00"), (-7, "000")])
+def test_a_number_shown_in_another_way_is_doubted(read, value, code):
+    def fill(book):
+        sheet = book.add_worksheet()
+        sheet.write(0, 0, "ref")
+        sheet.write(1, 0, value, book.add_format({"num_format": code}))
+
+    sheet = read(workbook(fill))
+    assert sheet.frame["ref"].tolist() == [str(value)]
+    assert [(each.row, each.column, each.code) for each in sheet.doubts] == [
+        (2, "ref", "number_format")
+    ]
 
 
 def test_merged_cells_are_read_with_their_value_in_the_first(read):
