@@ -5,7 +5,7 @@ Belongs here: the order of things, and what a person is told. Reading and planni
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from flows.writing import (
     WritingRun,
     change_ledger,
     ending,
+    ids_of_jobs,
     read_source,
     show,
 )
@@ -35,7 +36,8 @@ from protocols.rows.stop_signal import cancelled_by_sigterm
 from protocols.updating.batches import BulkSender
 from protocols.updating.bulk import update_in_bulk
 from protocols.updating.changes import ChangeEntry, changed_columns
-from protocols.updating.matching import end_unchanged_by, look_at
+from protocols.updating.matching import end_unchanged_by, gone_since, look_at
+from protocols.updating.open_jobs import look_beside, wait_for_open_jobs
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import BULK_UPDATE
 from tasks.api_jobs import JobBoard, job_pace
@@ -67,6 +69,7 @@ class _Options:
     job_poll_seconds: float | None
     job_timeout_seconds: float | None
     waiting: Waiting
+    abandoned: Collection[str]
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= MAX_BATCH:
@@ -97,6 +100,7 @@ async def bulk_update_cases(
     on_reject: OnReject = "complete",
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
+    abandon_jobs: list[str] | None = None,
 ) -> BulkUpdateSummary:
     """Change notes and CRM values of the cases of a CSV, Parquet or Excel file, in jobs.
 
@@ -123,6 +127,8 @@ async def bulk_update_cases(
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
             it, the first run on new machines waits once for what may be under way.
+        abandon_jobs: Ids of jobs of earlier runs that never end, as WillSuite's support says;
+            until then nothing is sent, since such a job may set back what is changed now.
 
     Returns:
         A BulkUpdateSummary. A run that leaves rows failed, unknown or not attempted raises
@@ -134,7 +140,7 @@ async def bulk_update_cases(
     try:
         options = _Options(
             dry_run, verify, compare_to, str(exports), batch_size, job_poll_seconds,
-            job_timeout_seconds, Waiting(wait_seconds, first_run),
+            job_timeout_seconds, Waiting(wait_seconds, first_run), ids_of_jobs(abandon_jobs),
         )  # fmt: skip
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
@@ -160,6 +166,7 @@ async def _work(
     workspace: Path,
     progress: Progress,
 ) -> str | None:
+    all_entries = entries
     if options.compare_to == "latest":
         wanted = [entry.wanted for entry in entries]
         ids = [change.case_id for change in wanted if change.case_id]
@@ -170,6 +177,8 @@ async def _work(
         changed = await ids_changed_since(watermark, workspace, progress)
         if changed is not None:
             entries = end_unchanged_by(exported.without(changed), entries)
+            settled = [entry for entry in all_entries if entry.outcome is Outcome.UNCHANGED]
+            entries = [*entries, *await gone_since(settled, workspace, progress)]
     if options.dry_run:
         for entry in await look_at(entries, workspace, progress):
             entry.end(Outcome.PLANNED)
@@ -178,6 +187,10 @@ async def _work(
         board = JobBoard(f"{FLOW}-jobs", client.settings.base_url)
         pace = job_pace(client.settings, options.job_poll_seconds, options.job_timeout_seconds)
         sender = BulkSender(client, known.jobs, board, pace, options.batch_size)
+        earlier = await wait_for_open_jobs(known.jobs, pace, board, progress, options.abandoned)
+        if earlier.open_ids:
+            return await look_beside(earlier.open_ids, all_entries, entries, workspace, progress)
+        sender.learn_from(earlier)
         try:
             await update_in_bulk(entries, sender, known, workspace, progress, verify=options.verify)
         finally:

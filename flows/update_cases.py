@@ -5,7 +5,7 @@ Belongs here: the order of things, and what a person is told. Reading and planni
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from flows.writing import (
     WritingRun,
     change_ledger,
     ending,
+    ids_of_jobs,
     read_source,
     show,
 )
@@ -30,7 +31,7 @@ from protocols.rows.run_files import run_folder
 from protocols.rows.stop_signal import cancelled_by_sigterm
 from protocols.updating.changes import ChangeEntry, changed_columns
 from protocols.updating.matching import look_at
-from protocols.updating.open_jobs import wait_for_open_jobs
+from protocols.updating.open_jobs import look_beside, wait_for_open_jobs
 from protocols.updating.single import Updater, update_singly
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import UPDATE_CASES
@@ -57,6 +58,7 @@ async def update_cases(
     on_reject: OnReject = "complete",
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
+    abandon_jobs: list[str] | None = None,
 ) -> RunSummary:
     """Change the cases of a CSV, Parquet or Excel file one by one, and add customers to them.
 
@@ -77,6 +79,8 @@ async def update_cases(
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
             it, the first run on new machines waits once for what may be under way.
+        abandon_jobs: Ids of jobs of earlier runs that never end, as WillSuite's support says;
+            until then nothing is sent, since such a job may set back what is changed now.
 
     Returns:
         A RunSummary. A run that leaves rows failed, unknown or not attempted raises
@@ -85,6 +89,7 @@ async def update_cases(
     """
     hide_expected_tracebacks()
     try:
+        abandoned = ids_of_jobs(abandon_jobs)
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
             async with connected(connection) as client:
@@ -92,7 +97,7 @@ async def update_cases(
                 ledger = await change_ledger(read, UPDATE_CASES, extra)
                 run = WritingRun(FLOW, str(output), folder, read, ledger, dry_run, CHANGE_OUTCOMES)
                 waiting = Waiting(wait_seconds, first_run)
-                work = partial(_work, client, ledger.entries, dry_run, waiting)
+                work = partial(_work, client, ledger.entries, dry_run, waiting, abandoned)
                 stopped_by = await run.carry_out(work)
                 files = await asyncio.to_thread(run.write)
         summary = run.summary(files)
@@ -107,6 +112,7 @@ async def _work(
     entries: Sequence[ChangeEntry],
     dry_run: bool,
     waiting: Waiting,
+    abandoned: Collection[str],
     workspace: Path,
     progress: Progress,
 ) -> str | None:
@@ -117,7 +123,10 @@ async def _work(
     async with account_lock(client.settings, waiting, progress) as known:
         # a job of a bulk update that was killed would undo, when it ends, what is changed now
         board = JobBoard(f"{FLOW}-jobs", client.settings.base_url)
-        await wait_for_open_jobs(known.jobs, job_pace(client.settings), board, progress)
+        pace = job_pace(client.settings)
+        earlier = await wait_for_open_jobs(known.jobs, pace, board, progress, abandoned)
+        if earlier.open_ids:
+            return await look_beside(earlier.open_ids, entries, entries, workspace, progress)
         updater = Updater(client)
         await update_singly(entries, updater, known, workspace, progress)
         return updater.reason_to_tell(entries)

@@ -5,7 +5,7 @@ one flow does (its own module), or how an expected error ends a run (`flows/endi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -132,6 +132,18 @@ class WritingRun:
         )
 
 
+def ids_of_jobs(given: object) -> Collection[str]:
+    """What the parameter `abandon_jobs` names.
+
+    Raises:
+        RunError: it isn't a list of ids.
+    """
+    named = given if isinstance(given, list | tuple | set) else [given] if given else []
+    if not all(isinstance(each, str) for each in named):
+        raise RunError('abandon_jobs must be a list of ids of jobs, such as ["9b1c..."].')
+    return frozenset(each.strip() for each in named)
+
+
 async def read_source(
     source: str,
     is_known: Callable[[str], bool],
@@ -181,7 +193,7 @@ async def plan_with_meta(make: Callable[..., AnyPlan]) -> AnyPlan:
 async def change_ledger(sheet: Sheet, kind: UpdateKind, extra: str) -> Ledger[ChangeEntry]:
     """The changes that a file wants, and the rows of which none can be made."""
     plan = await plan_with_meta(partial(plan_updates, sheet, kind, extra=extra))
-    entries = [change_entry(change, plan.meta_headers) for change in plan.changes]
+    entries = [change_entry(change, plan.meta_headers, plan.field_ids) for change in plan.changes]
     return Ledger(entries, plan.issues, plan.keys, plan.notes)
 
 

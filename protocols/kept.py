@@ -85,7 +85,7 @@ def _lost(sent: Mapping[str, Any], case: FoundCase) -> Iterator[str]:
         if position not in made:
             yield f"customers.{position}"
             continue
-        for name in _lost_of_person(person, made[position]):
+        for name in lost_of_person(person, made[position]):
             yield f"customers.{position}.{name}"
     if (notes := _plain(sent.get("notes"))) and notes not in _plain(case.notes):
         yield "notes"  # what somebody has written beside them loses nothing
@@ -104,10 +104,11 @@ def lost_values(sent: Person, customers: Sequence[Person], known_ids: Collection
     ]
     if not made:
         return []
-    return _lost_of_person(sent, max(made, key=lambda other: sameness(sent, other)))
+    return lost_of_person(sent, max(made, key=lambda other: sameness(sent, other)))
 
 
-def _lost_of_person(sent: Person, made: Person) -> list[str]:
+def lost_of_person(sent: Person, made: Person) -> list[str]:
+    """Wire names of what was sent of a person and isn't so in a customer."""
     return [name for name in sent if name in made and not is_kept(name, sent[name], made[name])]
 
 

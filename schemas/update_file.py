@@ -31,7 +31,7 @@ from schemas.import_file import (
 )
 from schemas.import_plan import people_in, repeated_customers
 from schemas.issues import Issue, SourceError
-from schemas.texts import clean, collision_key
+from schemas.texts import clean, collision_key, unescaped
 from schemas.values import column
 
 KEY_FIELDS = {
@@ -124,6 +124,8 @@ class UpdatePlan:
     """CRM field id to the header of its column."""
     notes: Mapping[int, str]
     """By row: what is sent otherwise than the file has it."""
+    field_ids: frozenset[str] | None = None
+    """Of the CRM fields that there are; None where nobody asked."""
 
 
 def plan_updates(
@@ -163,6 +165,7 @@ def plan_updates(
         issues={row: sorted(by_row[row], key=in_column_order(table)) for row in sorted(by_row)},
         meta_columns=table.meta_columns,
         meta_headers={field.id: table.header(name) for name, field in table.meta.items()},
+        field_ids=None if crm_fields is None else frozenset(field.id for field in crm_fields),
         notes=table.notes,
     )
 
@@ -200,5 +203,10 @@ def _wanted(table: ImportTable, index: int) -> WantedChange:
 
 
 def same_text(wanted: str, has: str | None) -> bool:
-    """Whether a case has a value already: ends trimmed and line ends alike, as the server does."""
-    return clean(wanted).replace("\r\n", "\n") == clean(has or "").replace("\r\n", "\n")
+    """Whether a case has a value already: ends trimmed and line ends alike, as the server does,
+    and without entities, in which PHP code shows what it has."""
+    return _plain(wanted) == _plain(has)
+
+
+def _plain(text: str | None) -> str:
+    return clean(unescaped(text)).replace("\r\n", "\n")

@@ -23,6 +23,8 @@ from willsuite.errors import ContractError, RejectedError, TransientError
 
 FIRST_POLL_SHARE = 0.1
 """The first question comes after this share of the usual time: small batches are soon done."""
+STILL_POLLS = 3
+"""A job that has begun and doesn't move stands still after so many polls."""
 JITTER = 0.1
 """Polls of several jobs, and of several runs, drift apart by this share."""
 
@@ -72,7 +74,7 @@ class JobEnd(StrEnum):
     FAILED = "failed"
     """Or any other word than completed, with an end time."""
     STUCK = "stuck"
-    """It had not ended by the deadline."""
+    """It had not ended by the deadline, and may go on: its record has to stay."""
     MISSING = "missing"
     """WillSuite doesn't show it (404, or refused), not even after a while."""
 
@@ -90,6 +92,13 @@ class JobWait:
     """Whether it was seen running, so that `seconds` say how long it took."""
     is_new: bool = False
     """Whether it was waited for from its submission on."""
+    stands_still: bool = False
+    """Whether it was last seen at work, and over several polls had got no further."""
+
+    @property
+    def effected_records(self) -> int:
+        """How many rows it has changed, as far as it says."""
+        return (self.job and self.job.effected_records) or 0
 
 
 class JobBoard:
@@ -123,7 +132,7 @@ class JobPace:
 
     poll_seconds: float
     timeout_seconds: float
-    """From its submission; after it a job counts as stuck."""
+    """From its submission; after it a job counts as stuck. With 0 it is looked at once."""
     patience_seconds: float
     """So long a job may be invisible: it may not be there yet."""
 
@@ -177,20 +186,43 @@ class _Waiting:
     """When WillSuite first denied it; None after it was seen, or couldn't be read."""
     job: ApiJob | None = None
     was_running: bool = False
+    still_polls: int = 0
+    """How many polls in a row showed it at work and no further than before."""
+    late_polls: int = 0
+    """How many came after the deadline."""
 
     async def until_it_ends(self, client: WillSuiteClient) -> JobWait:
         delay = 0.0 if self.age_seconds else self.pace.poll_seconds * FIRST_POLL_SHARE
         while True:
             await asyncio.sleep(delay)
             end = await self._ask(client)
-            if end is None and self.seconds >= self.pace.timeout_seconds:
+            is_late = self.seconds >= self.pace.timeout_seconds
+            self.late_polls += is_late
+            if end is None and is_late and not self._may_have_stopped:
                 end = JobEnd.STUCK
             if end is not None:
                 return JobWait(
-                    end, self.seconds, self.job, self.was_running, is_new=not self.age_seconds
+                    end,
+                    self.seconds,
+                    self.job,
+                    self.was_running,
+                    is_new=not self.age_seconds,
+                    stands_still=self.still_polls >= STILL_POLLS,
                 )
             jittered = self.pace.poll_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-            delay = min(jittered, max(self.pace.timeout_seconds - self.seconds, 0.0))
+            rest = self.pace.timeout_seconds - self.seconds
+            delay = jittered if is_late else min(jittered, rest)
+
+    @property
+    def _may_have_stopped(self) -> bool:
+        """It is at work; whether it gets any further, a few more polls will tell.
+
+        An old one that has done nothing yet is no different from one that waits for its turn.
+        """
+        if self.job is None or self.job.status != "processing" or not self.pace.timeout_seconds:
+            return False
+        has_begun = bool(self.job.effected_records) or not self.age_seconds
+        return has_begun and self.still_polls < STILL_POLLS >= self.late_polls
 
     @property
     def seconds(self) -> float:
@@ -199,6 +231,7 @@ class _Waiting:
 
     async def _ask(self, client: WillSuiteClient) -> JobEnd | None:
         """Its end, or None while it may still run."""
+        before = self.job
         try:
             self.job = await client.get_api_job(self.job_id)
         except RejectedError:
@@ -216,6 +249,8 @@ class _Waiting:
         await self._show(status if re.fullmatch(r"[a-z_-]{1,20}", status) else "another word")
         if not self.job.is_finished:
             self.was_running = True
+            is_still = self.job.status == "processing" and before == self.job
+            self.still_polls = self.still_polls + 1 if is_still else 0
             return None
         return JobEnd.COMPLETED if self.job.status == "completed" else JobEnd.FAILED
 

@@ -29,6 +29,8 @@ class JobRecord:
     rows: int
     job_id: str | None = None
     """None where no answer has said it (yet)."""
+    stood_at: int | None = None
+    """How many rows it had changed when it was taken for dead; None where it wasn't."""
 
     def age_seconds(self) -> float:
         """How long ago it was handed in."""
@@ -50,6 +52,10 @@ class JobRecords:
         """The batch has become this job."""
         return _written(replace(record, job_id=job_id))
 
+    def taken_for_dead(self, record: JobRecord, stood_at: int) -> JobRecord:
+        """The job is said to be at work, and has got no further than so many rows for long."""
+        return _written(replace(record, stood_at=stood_at))
+
     def forget(self, record: JobRecord) -> None:
         """Nothing of the batch is open any more."""
         if record.path.exists():  # else it is another machine's
@@ -66,10 +72,11 @@ class _Stored(msgspec.Struct):
     submitted_at: Annotated[datetime, msgspec.Meta(tz=True)]
     rows: int
     job_id: str | None
+    stood_at: int | None = None
 
 
 def _written(record: JobRecord) -> JobRecord:
-    content = _Stored(record.submitted_at, record.rows, record.job_id)
+    content = _Stored(record.submitted_at, record.rows, record.job_id, record.stood_at)
     write_atomically(record.path, msgspec.json.encode(content))
     return record
 
@@ -80,4 +87,4 @@ def _read(path: Path) -> JobRecord:
         stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
     except (msgspec.DecodeError, ValueError):
         return JobRecord(path, datetime.fromtimestamp(path.stat().st_mtime, UTC), 0)
-    return JobRecord(path, stored.submitted_at, stored.rows, stored.job_id)
+    return JobRecord(path, stored.submitted_at, stored.rows, stored.job_id, stored.stood_at)

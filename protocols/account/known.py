@@ -48,6 +48,8 @@ class Marks(msgspec.Struct, frozen=True):
     """Whether all that was sent has certainly had its effect."""
     journal_id: str | None = None
     generation: int = 0
+    merges_meta: bool | None = None
+    """Whether CRM values that an update doesn't name stay; None where nobody has seen it."""
 
     @property
     def journal(self) -> JournalMark | None:
@@ -92,6 +94,23 @@ class KnownAccount:
         """The journals that are remembered, here and elsewhere."""
         marks = (self._elsewhere, self._here)
         return [mark.journal for mark in marks if mark is not None and mark.journal is not None]
+
+    @property
+    def merges_meta(self) -> bool | None:
+        """Whether CRM values stay that an update of one case doesn't name, as far as was seen.
+
+        Where one place says that they don't, they go along: that loses nothing.
+        """
+        seen = {mark.merges_meta for mark in (self._elsewhere, self._here) if mark is not None}
+        return False if False in seen else True if True in seen else None
+
+    async def keep_merging(self, merges: bool) -> None:
+        """That was seen.
+
+        Raises:
+            ServerAwayError: other machines can't be told.
+        """
+        await self._remember(lambda marks: msgspec.structs.replace(marks, merges_meta=merges))
 
     def begin_anew(self) -> None:
         """Somebody says that nothing was ever sent to this account."""
@@ -176,6 +195,13 @@ class OpenJobs:
             await self._share(record)
         return record
 
+    async def take_for_dead(self, record: JobRecord, stood_at: int) -> JobRecord:
+        """As `JobRecords.taken_for_dead`: it stays on record, and is asked about by every run."""
+        record = self._records.taken_for_dead(record, stood_at)
+        with suppress(shared.ServerAwayError):  # then others wait for it, as for any job
+            await self._share(record)
+        return record
+
     async def forget(self, record: JobRecord) -> None:
         """Nothing of the batch is open any more."""
         self._records.forget(record)
@@ -196,6 +222,7 @@ class OpenJobs:
             "submitted_at": record.submitted_at.isoformat(),
             "rows": record.rows,
             "job_id": record.job_id,
+            "stood_at": record.stood_at,
         }
         await shared.patiently(lambda: shared.put(self._prefix + record.path.stem, value))
 
@@ -206,11 +233,12 @@ def _job(path: Path, value: shared.Value) -> JobRecord:
     with suppress(KeyError, TypeError, ValueError):
         at = datetime.fromisoformat(value["submitted_at"])
         record = replace(record, submitted_at=at if at.tzinfo else at.replace(tzinfo=UTC))
-    rows, job_id = value.get("rows"), value.get("job_id")
+    rows, job_id, stood_at = value.get("rows"), value.get("job_id"), value.get("stood_at")
     return replace(
         record,
         rows=rows if isinstance(rows, int) else 0,
         job_id=job_id if isinstance(job_id, str) else None,
+        stood_at=stood_at if isinstance(stood_at, int) else None,
     )
 
 

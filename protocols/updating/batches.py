@@ -8,16 +8,16 @@ every job. Does not: reading back and rounds (`updating/bulk.py`), or polls
 import asyncio
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from protocols.account.job_records import JobRecord
 from protocols.account.known import OpenJobs
 from protocols.updating.changes import ChangeEntry
-from protocols.updating.open_jobs import patience_seconds, seen_seconds
+from protocols.updating.open_jobs import EarlierJobs, patience_seconds, seen_seconds
 from schemas.outcomes import Outcome
 from tasks.api_jobs import JobBoard, JobEnd, JobPace, JobWait, wait_for_api_job
-from tasks.policy import write_task
+from tasks.policy import RunError, write_task
 from tasks.progress import add_progress
 from willsuite import BulkUpdate, Effect, WillSuiteClient, WriteResult, bulk_update
 from willsuite.client import is_id
@@ -41,11 +41,18 @@ class Batch:
     sent_at: float = field(default_factory=time.monotonic)
     wait: JobWait | None = None
     """How its job ended; None where no answer named a job."""
+    is_dead: bool = False
+    """Whether its job stands still for good, though WillSuite says that it is at work."""
 
     @property
     def unproven(self) -> list[ChangeEntry]:
         """Entries whose cases haven't been seen with the wanted values."""
         return [entry for entry in self.entries if entry.outcome is not Outcome.UPDATED]
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether its job has got no further over several polls, beyond its deadline."""
+        return self.wait is not None and self.wait.end is JobEnd.STUCK and self.wait.stands_still
 
     def undo(self) -> None:
         """Nothing of it was carried out: what was known before is all that is known."""
@@ -85,12 +92,17 @@ class BulkSender:
         self._records = records
         self._batch_size = batch_size
         self._slots = asyncio.Semaphore(client.settings.max_concurrency)
+        self.began_at = time.monotonic()
         self.longest_seconds = 0.0
         """How long the longest job took so far."""
+        self.knows_dead_jobs = False
+        """Whether a job of the account has stopped within its rows before."""
         self._expected = 0
         self._refused_rows = 0
         self._has_taken = False
         """Whether any batch of the run was taken."""
+        self.look_again: LookAgain = _as_they_are
+        """Shows entries their cases right before they are sent; returns those to be sent."""
         self.board = board
         self.pace = pace
         self.settle_seconds = client.settings.settle_seconds
@@ -100,6 +112,11 @@ class BulkSender:
         """All jobs of the run."""
         self.stopped_by: str | None = None
         """Why nothing more is sent, as a sentence."""
+
+    def learn_from(self, earlier: EarlierJobs) -> None:
+        """What the jobs of earlier runs say of this one's."""
+        self.longest_seconds = earlier.longest_seconds
+        self.knows_dead_jobs = earlier.has_dead
 
     @property
     def patience_seconds(self) -> float:
@@ -127,6 +144,13 @@ class BulkSender:
         """Nothing of the batch is open any more."""
         await self._records.forget(batch.record)
 
+    async def take_for_dead(self, batch: Batch) -> None:
+        """Its job has stopped within its rows; should it go on, a later run sees it."""
+        assert batch.wait is not None
+        batch.is_dead = True
+        self.knows_dead_jobs = self.knows_dead_jobs or bool(batch.unproven)
+        batch.record = await self._records.take_for_dead(batch.record, batch.wait.effected_records)
+
     async def _send(
         self, entries: Sequence[ChangeEntry], jobs: asyncio.TaskGroup, *, by_name: bool = True
     ) -> None:
@@ -136,7 +160,8 @@ class BulkSender:
         """
         await self._slots.acquire()  # a job keeps it to its end
         result, batch = None, None
-        if self.stopped_by is None:
+        entries = await self._seen_again(entries) if by_name else entries
+        if entries and self.stopped_by is None:
             batch = await self._begin(entries)
             result = await self._hand_in(batch)
         if batch is None or result is None or not await self._is_taken(batch, result):
@@ -147,6 +172,16 @@ class BulkSender:
             named = _named_rows(result.fields, len(entries)) if by_name else set()
             for part in self._parts(entries, result, named):
                 await self._send(part, jobs, by_name=by_name and not named)
+
+    async def _seen_again(self, entries: Sequence[ChangeEntry]) -> Sequence[ChangeEntry]:
+        """Those that are still to be sent, after a look at their cases right before."""
+        if self.stopped_by is not None:
+            return []
+        try:
+            return await self.look_again(entries)
+        except (WillSuiteError, RunError) as error:
+            self.stopped_by = self.stopped_by or str(error)
+            return []
 
     async def _begin(self, entries: Sequence[ChangeEntry]) -> Batch:
         before = [(entry.outcome, entry.code, entry.message) for entry in entries]
@@ -246,6 +281,13 @@ class BulkSender:
             self._slots.release()
 
 
+LookAgain = Callable[[Sequence[ChangeEntry]], Awaitable[Sequence[ChangeEntry]]]
+
+
+async def _as_they_are(entries: Sequence[ChangeEntry]) -> Sequence[ChangeEntry]:
+    return entries
+
+
 def _is_refused(result: WriteResult[str]) -> bool:
     return result.effect is Effect.REJECTED or result.code == TOO_LARGE
 
@@ -259,7 +301,8 @@ def _named_rows(fields: Sequence[str], rows: int) -> set[int]:
 
 def _request(entry: ChangeEntry) -> BulkUpdate:
     assert entry.case is not None
-    return bulk_update({"id": entry.case.id, **entry.to_do.fields(entry.case)})
+    # CRM values that a batch doesn't name might go (facts.md 3.6)
+    return bulk_update({"id": entry.case.id, **entry.to_do.fields(entry.other_values)})
 
 
 class _HandIn:

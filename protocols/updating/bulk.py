@@ -12,6 +12,7 @@ at once: what might still be under way is waited for before anything of it is se
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from protocols.account.known import KnownAccount
@@ -19,8 +20,7 @@ from protocols.reading.found import Found
 from protocols.reading.lookup import changed_cases, current_cases
 from protocols.updating.batches import Batch, BulkSender
 from protocols.updating.changes import ChangeEntry
-from protocols.updating.matching import look_at
-from protocols.updating.open_jobs import wait_for_open_jobs
+from protocols.updating.matching import look_again, look_at
 from schemas.outcomes import Outcome
 from tasks.api_jobs import JobEnd
 from tasks.progress import Progress
@@ -31,7 +31,7 @@ wherever the server is (reliability.md 3.3)."""
 MAX_UNSEEN_SENDS = 3
 """How often a change is handed in whose batches left no trace."""
 MAX_JOBS = 2
-"""How often it is in a job: once, and once more after one that failed or got stuck."""
+"""How often it is in a job: once, and once more after one that failed or died."""
 
 
 async def update_in_bulk(
@@ -57,20 +57,18 @@ async def update_in_bulk(
         WillSuiteError, RunError: what happened can't be found out; the entries have their outcomes
             all the same, and the jobs their records.
     """
-    began_at = time.monotonic()
-    sender.longest_seconds = await wait_for_open_jobs(
-        known.jobs, sender.pace, sender.board, progress
-    )
     to_send = await look_at(entries, workspace, progress)
     if to_send and not known.is_settled:
         # a run that was killed may have sent what the server is still working on
-        rest = sender.settle_seconds - (time.monotonic() - began_at)
+        rest = sender.settle_seconds - (time.monotonic() - sender.began_at)
         await progress.wait(rest, "It isn't known that the last run here ended cleanly")
         to_send = await look_at(to_send, workspace, progress)
     if not to_send:
         return
     await known.begin_writing()
     progress.say(f"{len(to_send):,} of {len(entries):,} rows differ from their cases.")
+    looked_at = datetime.now(UTC) - READ_BACK_OVERLAP
+    sender.look_again = partial(look_again, since=looked_at, workspace=workspace, progress=progress)
     parts: Sequence[Sequence[ChangeEntry]] = [to_send]
     while parts and sender.stopped_by is None:
         progress.begin("Changes in jobs that have ended")
@@ -93,13 +91,18 @@ async def _resolve(
     batches = sender.batches
     await _read_back(batches, since, workspace, progress)
     await _wait_for_late_ones(sender, since, workspace, progress)
+    await _find_dead(sender, since, workspace, progress)
     again: list[list[ChangeEntry]] = [[]]
     for batch in batches:
         rest = batch.unproven
         for entry in rest:
             _judge(entry, batch)
         rest = [entry for entry in rest if _may_be_sent_again(entry, batch)]
-        if batch.wait is not None and batch.wait.end is JobEnd.FAILED:
+        if batch.is_dead and rest:
+            # it may have died of this row; another job of it would do so, too
+            rest[0].end(Outcome.FAILED, "job_died", job_id=batch.record.job_id, said=batch.said)
+            again.append(rest[1:])
+        elif batch.wait is not None and batch.wait.end is JobEnd.FAILED:
             again += _apart(rest)
         else:
             again[0] += rest
@@ -113,6 +116,24 @@ def _apart(entries: list[ChangeEntry]) -> list[list[ChangeEntry]]:
     """What a failed job left undone, its first row apart: the job may have failed because of it,
     and would again before it comes to the rows behind."""
     return [entries[:1], entries[1:]]
+
+
+async def _find_dead(
+    sender: BulkSender, since: datetime, workspace: Path, progress: Progress
+) -> None:
+    """Which jobs have stopped for good within their rows: they stand still, have done a part of
+    their rows, and do no more; of a single row there is no part, so the account's jobs must be
+    known to die."""
+    still = [batch for batch in sender.batches if batch.stands_still]
+    unproven = {batch.record.path: len(batch.unproven) for batch in still}
+    if still:
+        await progress.wait(sender.pace.poll_seconds, f"{len(still):,} job(s) stand still")
+        await _read_back(still, since, workspace, progress)
+    for batch in still:
+        rest, rows = len(batch.unproven), len(batch.entries)
+        has_part = rest < rows or (rows == 1 and sender.knows_dead_jobs)
+        if has_part and rest == unproven[batch.record.path]:
+            await sender.take_for_dead(batch)
 
 
 async def _wait_for_late_ones(
@@ -176,18 +197,26 @@ def _judge(entry: ChangeEntry, batch: Batch) -> None:
         entry.end(Outcome.UNKNOWN, "unread")
     elif entry.case is None:
         entry.end(Outcome.FAILED, "gone")
+    elif entry.is_changed_otherwise and not _may_go_on(batch):
+        entry.end_changed_otherwise()
     elif batch.wait is None or batch.wait.end is JobEnd.MISSING:
         entry.end(Outcome.FAILED, "not_applied")
-    elif batch.wait.end is JobEnd.STUCK:
+    elif _may_go_on(batch):
         entry.end(Outcome.UNKNOWN, "job_stuck", job_id=batch.record.job_id)
     else:
         code = "skipped" if batch.wait.end is JobEnd.COMPLETED else "job_failed"
         entry.end(Outcome.FAILED, code, job_id=batch.record.job_id, said=batch.said)
 
 
+def _may_go_on(batch: Batch) -> bool:
+    return batch.wait is not None and batch.wait.end is JobEnd.STUCK and not batch.is_dead
+
+
 def _may_be_sent_again(entry: ChangeEntry, batch: Batch) -> bool:
-    if entry.is_broken or entry.case is None or (batch.wait and batch.wait.end is JobEnd.COMPLETED):
+    if entry.is_broken or entry.case is None or entry.code == "not_as_asked":
         return False
+    if batch.wait is not None and batch.wait.end in (JobEnd.COMPLETED, JobEnd.STUCK):
+        return batch.is_dead
     return entry.taken_count < (MAX_UNSEEN_SENDS if batch.wait is None else MAX_JOBS)
 
 

@@ -8,14 +8,15 @@ be changed in a case. Does not: which case a row means (`updating/matching.py`),
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from protocols.people import likest, missing_people
+from protocols.kept import lost_of_person
+from protocols.people import likest, made_of, missing_people
 from protocols.reading.found import FoundCase
 from protocols.rows.ledger import STOPPED, Entry
 from schemas.outcomes import ChangeOutcome, Outcome, RowOutcome
-from schemas.people import Sameness
+from schemas.people import Sameness, birth_date
 from schemas.update_file import WantedChange, same_text
 
 AGAIN = "Run the same file again: it reads the case first."
@@ -43,12 +44,33 @@ SENTENCES = {
     "not_applied": f"WillSuite failed, and the case doesn't show the change. {AGAIN}",
     "job_failed": "WillSuite's job {job_id} failed, and the case is unchanged. {said}",
     "job_stuck": (
-        "WillSuite's job {job_id} did not end in time, and the case is unchanged so far. Run the "
-        "same file again later."
+        "WillSuite's job {job_id} did not end in time, and may change the case yet. Run the same "
+        "file again later: it asks for the job first."
+    ),
+    "job_open": (
+        "WillSuite's job {jobs} of an earlier run has not ended, and may change this case yet, so "
+        "nothing was sent. Run the same file again when it has ended; if WillSuite's support says "
+        "that it never will, name it in abandon_jobs."
+    ),
+    "job_died": (
+        "WillSuite's job {job_id} got as far as about this row and stands still since, so its "
+        "values may be what WillSuite can't store (too long, an emoji). Correct the row. {said}"
+    ),
+    "changed_meanwhile": (
+        "Somebody has changed this case since the run read it ({what}), to something else than the "
+        "row has, so the row was not sent. If the row is right, run the same file again."
+    ),
+    "not_as_asked": (
+        "The case was changed, but not as asked: WillSuite has something else than the row, which "
+        "the column after shows. Correct the row, or complete it in WillSuite."
     ),
     "skipped": "WillSuite's job {job_id} ended, and the case is unchanged. {said}",
     "not_read_back": "WillSuite's job ended as completed; the case was not read back.",
     "not_believed": f"It isn't known whether the change was carried out. {AGAIN}",
+    "by_export": (
+        "The latest export has the values already; whether the case is still there was not looked "
+        "at, since none of a sample was gone."
+    ),
     "gone": "The case is not there any more.",
     "renamed_already": "The case has its new reference already.",
     "same_names": (
@@ -79,7 +101,8 @@ SENTENCES = {
         "running the file again."
     ),
     "values_lost": (
-        "The case was changed, but WillSuite did not keep: {what}. Complete it in WillSuite."
+        "A customer of the case hasn't got all that the row has; missing or different: {what}. "
+        "Complete it in WillSuite, since its API can't."
     ),
     "nobody_added": (
         "WillSuite accepted a customer, and the case doesn't show anybody new, so the run stopped; "
@@ -92,6 +115,7 @@ SENTENCES = {
 }
 
 
+_NAMES = ("first_names", "last_name")
 _REMARKS = {Sameness.RENAMED: "renamed_person", Sameness.PERHAPS: "same_names"}
 
 
@@ -112,14 +136,13 @@ class Difference:
     def __bool__(self) -> bool:
         return self.has_fields or bool(self.customers)
 
-    def fields(self, case: FoundCase) -> dict[str, Any]:
+    def fields(self, along: Mapping[str, str]) -> dict[str, Any]:
         """The values to be sent, under their wire names; without customers.
 
-        Whether CRM values that aren't sent stay isn't documented (facts.md 3.6), so those that
-        the case has go along.
+        `along` are the CRM values that go with the row's own, where they would be lost otherwise.
         """
-        meta = {key: value for key, value in case.meta.items() if value} | dict(self.meta)
-        values = {"ref": self.ref, "notes": self.notes, "meta": self.meta and meta}
+        meta = {**along, **self.meta} if self.meta else {}
+        values = {"ref": self.ref, "notes": self.notes, "meta": meta}
         return {name: value for name, value in values.items() if value}
 
 
@@ -136,10 +159,16 @@ def difference(
         meta={
             key: value
             for key, value in wanted.meta.items()
-            if not same_text(value, case.meta.get(key))
+            if not _same_value(value, case.meta.get(key))
         },
         customers=missing_people(wanted.customers, case.customers, known_people),
     )
+
+
+def _same_value(wanted: str, has: str | None) -> bool:
+    """Whether a CRM field has a value already; a date may be shown in another form."""
+    date = birth_date(wanted)
+    return same_text(wanted, has) or (date is not None and date == birth_date(has))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -150,8 +179,16 @@ class ChangeEntry(Entry):
 
     wanted: WantedChange = field(repr=False)
     meta_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    field_ids: Collection[str] | None = field(default=None, repr=False)
+    """Of the CRM fields that there are; None where nobody asked."""
     case: FoundCase | None = field(default=None, repr=False)
     """As it was last read."""
+    first_seen: FoundCase | None = field(default=None, repr=False)
+    """As it was when the change was planned."""
+    planned: Difference = field(default_factory=Difference, repr=False)
+    """What was to be changed then."""
+    at_risk: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Other CRM values of the case, which a request of ours may have taken from it."""
     to_do: Difference = field(default_factory=Difference, repr=False)
     """What is left to be changed in it."""
     known_people: frozenset[str] | None = None
@@ -174,32 +211,116 @@ class ChangeEntry(Entry):
         """`case` is what the account has now."""
         self.case, self.case_id = case, case.id
         self.to_do = difference(self.wanted, case, self.known_people)
+        if lost := self.lost_values:
+            self.to_do = replace(self.to_do, meta=lost | dict(self.to_do.meta))
+
+    @property
+    def lost_values(self) -> dict[str, str]:
+        """Other CRM values that the case had, and hasn't any more."""
+        assert self.case is not None
+        meta = self.case.meta
+        return {key: value for key, value in self.at_risk.items() if not meta.get(key)}
+
+    @property
+    def other_values(self) -> dict[str, str]:
+        """CRM values of the case beside those to be changed, as far as their fields still are."""
+        assert self.case is not None
+        return {
+            key: value
+            for key, value in self.case.meta.items()
+            if value
+            and key not in self.to_do.meta
+            and (self.field_ids is None or key in self.field_ids)
+        }
+
+    def lost_of_people(self, *, shows_births: bool) -> list[str]:
+        """What the row's people have, by wire names, and the customers don't who are taken for
+        them, whoever added these; by their names they were found, so those aren't compared.
+        """
+        assert self.case is not None
+        people = self.wanted.customers
+        lost = {
+            name: None
+            for position, other in made_of(people, self.case.customers).items()
+            for name in lost_of_person(people[position], other)
+            if name not in _NAMES and (shows_births or name != "date_of_birth")
+        }
+        return list(lost)
+
+    def catch_up(self, case: FoundCase | None) -> bool:
+        """`case` is what the account has right before it is changed; None: as it was.
+
+        Returns:
+            False if nothing is to be sent; then the entry has its outcome.
+        """
+        if case is None:
+            return True
+        if self.is_overtaken(case):
+            return False
+        self.see(case)
+        if not self.to_do:
+            self.end(Outcome.UPDATED if self.attempts else Outcome.UNCHANGED, self.remark)
+        elif not self.attempts:
+            self.plan()
+        return bool(self.to_do)
+
+    def is_overtaken(self, case: FoundCase) -> bool:
+        """Whether somebody has changed in `case` what the row changes; then that is its outcome."""
+        if changed := self._changed_meanwhile(case):
+            self.end(Outcome.CONFLICT, "changed_meanwhile", what=", ".join(changed))
+        return bool(changed)
+
+    def _changed_meanwhile(self, case: FoundCase) -> list[str]:
+        """What of the row somebody has changed since, to something else than the row wants."""
+        assert self.case is not None
+        differs = self._own_values(difference(self.wanted, case, self.known_people), case)
+        before = self._own_values(difference(self.wanted, case, self.known_people), self.case)
+        return [name for name, has in differs.items() if not same_text(has or "", before[name])]
+
+    @property
+    def is_changed_otherwise(self) -> bool:
+        """Whether the case was changed, but not as the row wants."""
+        if self.case is None or self.first_seen is None:
+            return False
+        left = difference(self.wanted, self.case, self.known_people)
+        has, had = self._own_values(left, self.case), self._own_values(left, self.first_seen)
+        return any(not same_text(value or "", had[name]) for name, value in has.items())
+
+    def end_changed_otherwise(self) -> None:
+        """It is for a person now; the outcome shows what is there instead of what was wanted."""
+        self.after = _shown(self._values(self.planned, self.case))
+        self.end(Outcome.PARTIAL, "not_as_asked")
 
     def reopen(self) -> None:
         """As if nothing had been asked about it."""
         self.end(Outcome.NOT_ATTEMPTED, "stopped")
         self.case_id, self.case, self.to_do = None, None, Difference()
         self.action, self.remark, self.before, self.after = "none", None, None, None
+        self.first_seen, self.planned = None, Difference()
 
     def plan(self) -> None:
         """What is to be done now is what the outcome shows as before and after."""
         assert self.case is not None
         self.action = "update"
+        self.first_seen, self.planned = self.case, self.to_do
         self.known_people = frozenset(person["id"] for person in self.case.customers)
-        self.before = _shown(self._values(self.case))
-        self.after = _shown(self._values(None))
+        self.before = _shown(self._values(self.to_do, self.case))
+        self.after = _shown(self._values(self.to_do, None))
 
-    def _values(self, case: FoundCase | None) -> dict[str, Any]:
-        """The fields that are to be changed, by column: as `case` has them, or as wanted."""
-        assert self.case is not None
-        to_do = self.to_do
-        values: dict[str, Any] = {}
+    def _own_values(self, to_do: Difference, case: FoundCase | None) -> dict[str, str | None]:
+        """Fields of `to_do` by column: as `case` has them, or as wanted; without customers."""
+        values: dict[str, str | None] = {}
         if to_do.ref:
             values["ref"] = case.ref if case else to_do.ref
         if to_do.notes:
             values["notes"] = case.notes if case else to_do.notes
         for key, value in to_do.meta.items():
             values[self.meta_headers.get(key, key)] = case.meta.get(key) if case else value
+        return values
+
+    def _values(self, to_do: Difference, case: FoundCase | None) -> dict[str, Any]:
+        assert self.case is not None
+        values: dict[str, Any] = dict(self._own_values(to_do, case))
         if to_do.customers:
             people = case.customers if case else [*self.case.customers, *to_do.customers]
             values["customers"] = [_name(person) for person in people]
@@ -222,7 +343,11 @@ def _shown(values: Mapping[str, Any]) -> str:
     return json.dumps(values, ensure_ascii=False)
 
 
-def change_entry(wanted: WantedChange, meta_headers: Mapping[str, str]) -> ChangeEntry:
+def change_entry(
+    wanted: WantedChange,
+    meta_headers: Mapping[str, str],
+    field_ids: Collection[str] | None = None,
+) -> ChangeEntry:
     """The entry of a wanted change that nothing was done about yet."""
     return ChangeEntry(
         rows=(wanted.row,),
@@ -230,12 +355,15 @@ def change_entry(wanted: WantedChange, meta_headers: Mapping[str, str]) -> Chang
         action="none",
         wanted=wanted,
         meta_headers=meta_headers,
+        field_ids=field_ids,
     )
 
 
-def end_unchanged(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
+def end_unchanged(entries: Collection[ChangeEntry]) -> list[ChangeEntry]:
     """Give entries that have nothing to do their outcome; returns the others, planned."""
     to_do = []
+    cases = [entry.case for entry in entries if entry.case is not None]
+    shows_births = any(person.get("date_of_birth") for case in cases for person in case.customers)
     for entry in entries:
         assert entry.case is not None
         people = entry.wanted.customers
@@ -246,6 +374,8 @@ def end_unchanged(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
         elif entry.to_do:
             entry.plan()
             to_do.append(entry)
+        elif lost := entry.lost_of_people(shows_births=shows_births):
+            entry.end(Outcome.PARTIAL, "values_lost", what=", ".join(lost))
         else:
             entry.end(Outcome.UNCHANGED, entry.remark)
     return to_do

@@ -8,14 +8,18 @@ changed in one (`updating/changes.py`).
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from protocols.reading.found import Found, FoundCase
-from protocols.reading.lookup import current_cases, with_people
+from protocols.reading.lookup import changed_cases, current_cases, with_people
 from protocols.updating.changes import ChangeEntry, difference, end_unchanged
 from schemas.outcomes import Outcome
 from schemas.texts import canonical
 from tasks.progress import Progress
+
+MAX_ASKED = 200
+"""So many cases that an export has settled are asked for whether they are still there."""
 
 
 def match(entries: Sequence[ChangeEntry], found: Found) -> list[ChangeEntry]:
@@ -105,6 +109,29 @@ def end_unchanged_by(exported: Found, entries: Sequence[ChangeEntry]) -> list[Ch
     return rest
 
 
+async def gone_since(
+    unchanged: Sequence[ChangeEntry], workspace: Path, progress: Progress
+) -> list[ChangeEntry]:
+    """Of entries that an export has settled: those of which the account has to be asked after all.
+
+    A deletion is in no list of changes, so up to `MAX_ASKED` cases are asked for by their ids. Of
+    more, these are a sample: where one is gone, all are to be looked at; else the others say that
+    they weren't.
+    """
+    step = -(-len(unchanged) // MAX_ASKED) or 1
+    sample = unchanged[::step]
+    ids = [entry.case_id for entry in sample if entry.case_id]
+    found = await current_cases(ids, (), workspace, progress)
+    gone = [entry for entry in sample if found.with_id(entry.case_id or "") is None]
+    if gone and step > 1:
+        return list(unchanged)
+    asked = {id(entry) for entry in sample}
+    for entry in unchanged:
+        if id(entry) not in asked:
+            entry.end(Outcome.UNCHANGED, "by_export")
+    return gone
+
+
 async def look_at(
     entries: Sequence[ChangeEntry], workspace: Path, progress: Progress
 ) -> list[ChangeEntry]:
@@ -130,6 +157,19 @@ async def look_at(
     return end_unchanged(matched)
 
 
+async def look_again(
+    entries: Sequence[ChangeEntry], since: datetime, workspace: Path, progress: Progress
+) -> list[ChangeEntry]:
+    """Read cases right before they are changed, as far as they may have changed `since`.
+
+    Returns:
+        The entries that are still to be sent; the others have their outcome.
+    """
+    ids = [entry.case_id for entry in entries if entry.case_id]
+    found = await changed_cases(ids, since, workspace, progress)
+    return [entry for entry in entries if entry.catch_up(found.with_id(entry.case_id or ""))]
+
+
 async def _complete_renamed(entries: Sequence[ChangeEntry], found: Found, workspace: Path) -> None:
     """Whether a case is a row's by its new reference, only all of its customers can tell."""
     adding = [entry.wanted for entry in entries if entry.wanted.customers]
@@ -149,6 +189,12 @@ async def _complete_renamed(entries: Sequence[ChangeEntry], found: Found, worksp
 async def _show_people(entries: Sequence[ChangeEntry], workspace: Path) -> None:
     """Of cases that get customers, those they have must be known."""
     adding = [entry for entry in entries if entry.wanted.customers]
-    whole = await with_people([entry.case for entry in adding if entry.case], workspace)
+    cases = [
+        # a list may show less of people than there is
+        replace(entry.case, customers=()) if entry.lost_of_people(shows_births=True) else entry.case
+        for entry in adding
+        if entry.case
+    ]
+    whole = await with_people(cases, workspace)
     for entry in adding:
         entry.see(whole[entry.case_id or ""])

@@ -10,10 +10,13 @@ the server has surely finished, doesn't have it. References are changed last: th
 names the case by its old one is found until it is done.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from prefect.logging import get_run_logger
 
 from protocols.account.known import KnownAccount
 from protocols.kept import lost_values
@@ -27,7 +30,7 @@ from schemas.outcomes import Outcome
 from tasks.cases import ONE_CASES_ERRORS
 from tasks.policy import write_task
 from tasks.progress import Progress
-from willsuite import Case, Effect, WriteResult, case_update
+from willsuite import Case, Effect, WillSuiteClient, WriteResult, case_update
 from willsuite.errors import NotFoundError, WillSuiteError
 
 MAX_ROUNDS = 3
@@ -40,26 +43,65 @@ class Updater(Dispatcher[ChangeEntry]):
     shows_births = False
     """Whether any answer had somebody's birth date."""
 
+    def __init__(self, client: WillSuiteClient) -> None:
+        super().__init__(client)
+        self.merges_meta: bool | None = None
+        """Whether CRM values stay that a request doesn't name; None until a case has shown it."""
+        self._proving = asyncio.Lock()
+
     def goes_alone(self, entry: ChangeEntry) -> bool:
         """Until it is proven that people arrive whole: a customer can't be removed."""
         return bool(entry.to_do.customers)
 
     async def carry_out(self, entry: ChangeEntry) -> None:
-        """Read the case again if people are to be added, and send what it lacks."""
-        if entry.to_do.customers and not await self._see_again(entry):
+        """Read the case again, and send what it lacks."""
+        if not await self._see_again(entry):
             return
-        if not entry.to_do:  # it shows late, or somebody else was quicker
-            entry.is_open = False
-            entry.end(Outcome.UPDATED, entry.remark)
         goes_on = True
         for person in entry.to_do.customers:
             goes_on = goes_on and await self._patch(entry, {"customers": [person]})
         if goes_on and entry.to_do.has_fields:
-            assert entry.case is not None
-            await self._patch(entry, entry.to_do.fields(entry.case))
+            await self._send_fields(entry)
+
+    async def _send_fields(self, entry: ChangeEntry) -> None:
+        """Send what a case has once; the first one with another CRM value to lose goes alone."""
+        if entry.lost_values:
+            self.merges_meta = False
+        others = entry.other_values
+        if not entry.to_do.meta or not others or self.merges_meta is not None:
+            await self._patch(entry, entry.to_do.fields({} if self.merges_meta else others))
+            return
+        async with self._proving:
+            if self.merges_meta is None:
+                entry.at_risk = others  # until it is seen that they stay
+                if await self._patch(entry, entry.to_do.fields({})):
+                    await self._prove_merging(entry)
+                return
+        if await self._see_again(entry):  # time has passed
+            await self._send_fields(entry)
+
+    async def _prove_merging(self, entry: ChangeEntry) -> None:
+        """Whether the other CRM values of the case have stayed (facts.md 3.6); if not, they are
+        put back at once."""
+        assert entry.case_id is not None
+        try:
+            case = found_case(await self.client.get_case(entry.case_id))
+        except WillSuiteError:
+            entry.is_open = True
+            return
+        wanted = entry.to_do.meta
+        entry.see(case)
+        if entry.lost_values:
+            self.merges_meta = False
+            get_run_logger().info(
+                "WillSuite drops CRM values that a request doesn't name; they go along from now on."
+            )
+            await self._patch(entry, entry.to_do.fields(entry.other_values))
+        elif not wanted.keys() & entry.to_do.meta.keys():
+            self.merges_meta, entry.at_risk = True, {}
 
     async def _see_again(self, entry: ChangeEntry) -> bool:
-        """Read the case right before people are added to it; False if nothing is to be sent."""
+        """Read the case right before it is changed; False if nothing is to be sent."""
         assert entry.case_id is not None
         try:
             case = found_case(await self.client.get_case(entry.case_id))
@@ -71,12 +113,15 @@ class Updater(Dispatcher[ChangeEntry]):
         except WillSuiteError as error:
             self.stop(str(error))
         else:
-            if entry.attempts:
-                entry.see(case)
+            if not entry.attempts and entry.to_do.customers:
+                entry.known_people = None  # a list may have left some of them out
+                if not entry.is_overtaken(case):
+                    entry.see(case)
+                    return bool(end_unchanged([entry]))
+            elif entry.catch_up(case):
                 return True
-            entry.known_people = None  # a list may have left some of them out
-            entry.see(case)
-            return bool(end_unchanged([entry]))
+            elif entry.outcome is Outcome.UPDATED:  # it shows late, or somebody else was quicker
+                _confirm(self, entry, case)
         return False
 
     async def _patch(self, entry: ChangeEntry, values: Mapping[str, Any]) -> bool:
@@ -182,6 +227,9 @@ async def update_singly(
     if not to_send:
         return
     await known.begin_writing()
+    was_merging = known.merges_meta
+    if was_merging is False:
+        updater.merges_meta = False
     for number in range(1, MAX_ROUNDS + 1):
         progress.begin("Cases sent" if number == 1 else f"Cases sent again ({number})")
         updater.begin_round(to_send)
@@ -193,6 +241,8 @@ async def update_singly(
         to_send = await _resolve(updater, sent, workspace, progress)
         if not to_send or updater.stopped_by is not None:
             break
+    if updater.merges_meta not in (None, was_merging):
+        await known.keep_merging(bool(updater.merges_meta))
     await known.settle()
 
 
@@ -246,15 +296,17 @@ def _confirm(updater: Updater, entry: ChangeEntry, case: FoundCase) -> None:
         entry.is_open = False
         before = [person for person in case.customers if person["id"] in known]
         added = missing_people(entry.wanted.customers, before)
-        lost = [lost_values(person, case.customers, known) for person in added]
-        if not updater.shows_births:
-            lost = [[name for name in names if name != "date_of_birth"] for names in lost]
-        if any("last_name" in names for names in lost):
+        made = [lost_values(person, case.customers, known) for person in added]
+        lost = entry.lost_of_people(shows_births=updater.shows_births)
+        if any("last_name" in names for names in made):
             updater.stop_for(entry, "surname_dropped")
-        elif what := ", ".join(dict.fromkeys(name for names in lost for name in names)):
-            entry.end(Outcome.PARTIAL, "values_lost", what=what)
+        elif lost:
+            entry.end(Outcome.PARTIAL, "values_lost", what=", ".join(lost))
         else:
             entry.end(Outcome.UPDATED, entry.remark)
+    elif entry.is_changed_otherwise:
+        entry.is_open = bool(entry.lost_values) and entry.is_open
+        entry.end_changed_otherwise()
     elif entry.is_open:
         entry.end(Outcome.FAILED, "unreachable" if entry.code == "unreachable" else "not_applied")
     elif entry.code in ("unread", "not_kept"):

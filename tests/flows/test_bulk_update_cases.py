@@ -1,6 +1,7 @@
 """The bulk update through the real engine, against a server on a socket."""
 
 import asyncio
+import html
 import json
 import math
 import re
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
@@ -555,9 +556,9 @@ SURVIVED: list[tuple[list[Step], tuple[str, str | None, int]]] = [
     # one that ends well and leaves its row out
     (jobs(JobFault(skips=[0])), ("failed", "skipped", 1)),
     # one that never ends
-    (jobs(JobFault(ends="pending")), RESENT),
+    (jobs(JobFault(ends="pending")), ("unknown", "job_stuck", 1)),
     (jobs(JobFault(ends="processing", applies=1.0)), UPDATED),
-    (jobs(JobFault(ends="processing"), JobFault(ends="pending")), ("unknown", "job_stuck", 2)),
+    (jobs(JobFault(ends="failed"), JobFault(ends="pending")), ("unknown", "job_stuck", 2)),
     # one that isn't shown, for some time and for ever
     (jobs(JobFault(hidden_polls=3)), UPDATED),
     (jobs(JobFault(hidden_polls=None, seconds=0.2)), UPDATED),
@@ -625,7 +626,8 @@ def test_whatever_happens_to_a_batch_its_cases_have_the_values_or_the_row_says_t
 
     sandbox.faults = []
     quiet(sandbox)
-    again = run_update(source, job_timeout_seconds=0.7)
+    stuck = [job_id for job_id, job in sandbox.jobs.items() if job.status == "pending"]
+    again = run_update(source, job_timeout_seconds=0.7, abandon_jobs=stuck)
     assert again.summary["outcomes"] == {
         "updated": len(ids) - sum(has_value),
         "unchanged": sum(has_value),
@@ -962,11 +964,11 @@ def test_a_refused_resend_does_not_hide_what_became_of_the_first(
 ) -> None:
     sandbox = start_sandbox(cases=30)
     ids = sandbox.store.ids[:2]
-    sandbox.job_faults = [JobFault(ends="pending")]
+    sandbox.job_faults = [JobFault(ends="failed")]
     sandbox.faults = [Fault(Status(403), path=BULK, skip=1)]
-    run = run_update(write_changes(ids), job_timeout_seconds=0.1)
-    assert run.ends == [("unknown", "job_stuck", 2)] * 2
-    assert [record["job_id"] for record in records(tmp_path)] == list(sandbox.jobs)
+    run = run_update(write_changes(ids))
+    assert run.ends == [("failed", "job_failed", 2), ("failed", "job_failed", 1)]
+    assert records(tmp_path) == []
     assert run.state.is_failed()
 
 
@@ -1003,10 +1005,10 @@ def test_parameters_stand_in_for_the_settings_of_jobs(
     monkeypatch.setenv("WILLSUITE_JOB_POLL_SECONDS", "300")
     monkeypatch.setenv("WILLSUITE_JOB_TIMEOUT_SECONDS", "7200")
     sandbox = start_sandbox(cases=30)
-    sandbox.job_faults = [JobFault(ends="pending")] * 2
+    sandbox.job_faults = [JobFault(ends="pending")]
     source = write_changes(sandbox.store.ids[:2])
     run = run_update(source, job_poll_seconds=0.02, job_timeout_seconds=0.2)
-    assert run.ends == [("unknown", "job_stuck", 2)] * 2
+    assert run.ends == [("unknown", "job_stuck", 1)] * 2
     assert all(1 <= job.polls <= 13 for job in sandbox.jobs.values())
 
 
@@ -1214,12 +1216,12 @@ def test_a_stuck_job_stays_on_record_and_the_next_run_asks_about_it_first(
     ids = sandbox.store.ids[:6]
     sandbox.job_faults = [JobFault(ends="pending"), JobFault(ends="processing")]
     source = write_changes(ids)
-    run = run_update(source, job_timeout_seconds=0.2)
-    assert run.ends == [("unknown", "job_stuck", 2)] * 6
+    run = run_update(source, batch_size=3, job_timeout_seconds=0.2)
+    assert run.ends == [("unknown", "job_stuck", 1)] * 6
     assert run.state.is_failed()
     stuck = list(sandbox.jobs)
     assert sorted(record["job_id"] for record in records(tmp_path)) == sorted(stuck)
-    assert all(job_id in run.rows[0]["message"] for job_id in stuck[1:])
+    assert [row["message"].split()[2] for row in run.rows] == [stuck[0]] * 3 + [stuck[1]] * 3
 
     # one day they go on, here while the next run asks about them
     def go_on(store: Store) -> None:
@@ -1240,18 +1242,210 @@ def test_a_stuck_job_stays_on_record_and_the_next_run_asks_about_it_first(
     assert records(tmp_path) == []
 
 
-def test_what_is_still_stuck_or_gone_when_the_next_run_asks_is_sent_again(
+def test_a_job_that_nobody_knows_any_more_is_forgotten(
     start_sandbox: StartSandbox, tmp_path: Path
 ) -> None:
     sandbox = start_sandbox(cases=30)
-    ids = sandbox.store.ids[:2]
+    leave_record(tmp_path, "a-job-that-nobody-knows", hours_ago=1)
+    run = run_update(write_changes(sandbox.store.ids[:2]), job_timeout_seconds=0.1)
+    assert run.ends == [UPDATED] * 2
+    assert records(tmp_path) == []
+
+
+OPEN = ("unknown", "job_open", 0)
+
+
+def go_on(sandbox: Sandbox) -> None:
+    """The jobs that were stuck end well."""
+    for job in sandbox.jobs.values():
+        for row in job.batch:
+            sandbox.store.change(row["id"], notes=row["notes"])
+        job.move("completed")
+        job.end_time = job.updated_at
+
+
+@pytest.mark.parametrize("status", ["pending", "processing"])
+def test_nothing_is_sent_while_a_job_of_another_file_has_not_ended(
+    start_sandbox: StartSandbox, tmp_path: Path, status: Literal["pending", "processing"]
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:4]
+    sandbox.store.change(ids[3], notes=f"Newer {ids[3]}")
+    sandbox.job_faults = [JobFault(ends=status), JobFault(ends=status)]
+    run_update(write_changes(ids, notes="Old"), batch_size=2, job_timeout_seconds=0.1)
+    newer = write_changes([*ids, "nobody"], notes="Newer")
+    for source in (newer, newer):
+        run = run_update(source, job_timeout_seconds=0.1)
+        # the last one has its value, and the job may yet take it away
+        assert run.ends == [*[OPEN] * 4, ("rejected", "not_found", 0)]
+        assert all(job_id in run.rows[0]["message"] for job_id in sandbox.jobs)
+        assert "abandon_jobs" in str(run.state.message)
+        assert len(batches(sandbox)) == 2
+        assert {record["job_id"] for record in records(tmp_path)} == set(sandbox.jobs)
+    go_on(sandbox)
+    assert run_update(newer).ends == [*[UPDATED] * 4, ("rejected", "not_found", 0)]
+    assert changed(sandbox, ids, "Newer") == [True] * 4
+    assert records(tmp_path) == []
+
+
+def test_a_job_of_which_a_person_says_that_it_is_dead_is_waited_for_no_more(
+    start_sandbox: StartSandbox, tmp_path: Path, run_log: list[str]
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:4]
     sandbox.job_faults = [JobFault(ends="pending"), JobFault(ends="pending")]
     source = write_changes(ids)
-    run_update(source, job_timeout_seconds=0.1)
-    leave_record(tmp_path, "a-job-that-nobody-knows", hours_ago=1)
-    run = run_update(source, job_timeout_seconds=0.1)
-    assert run.ends == [UPDATED] * 2
-    assert len(run.summary["jobs"]) == 1
+    run_update(source, batch_size=2, job_timeout_seconds=0.1)
+    first, second = sandbox.jobs
+    run = run_update(source, job_timeout_seconds=0.1, abandon_jobs=[first])
+    assert run.ends == [OPEN] * 4
+    assert [record["job_id"] for record in records(tmp_path)] == [second]
+    run = run_update(source, job_timeout_seconds=0.1, abandon_jobs=[second, "no-such-job"])
+    assert run.ends == [UPDATED] * 4
+    assert records(tmp_path) == []
+    assert "abandon_jobs names a job that no run has left open" in "\n".join(run_log)
+    assert isinstance(run_update(source, abandon_jobs=[7]).result, RunError)
+
+
+def test_rows_that_the_latest_export_settles_may_be_changed_by_an_open_job_too(
+    start_sandbox: StartSandbox,
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:2]
+    for case_id in ids:
+        sandbox.store.change(case_id, notes=f"Newer {case_id}")
+    asyncio.run(export_cases(output="exports"))
+    sandbox.job_faults = [JobFault(ends="pending")]
+    run_update(write_changes(ids, notes="Old"), job_timeout_seconds=0.1)
+    run = run_update(
+        write_changes(ids, notes="Newer"),
+        compare_to="latest",
+        exports="exports",
+        job_timeout_seconds=0.1,
+    )
+    assert run.ends == [OPEN] * 2
+
+
+# -- what others do meanwhile ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("meta_update", ["merge", "replace"])
+def test_what_somebody_changes_before_a_batch_is_handed_in_is_not_set_back(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch, meta_update: str
+) -> None:
+    monkeypatch.setenv("WILLSUITE_MAX_CONCURRENCY", "1")
+    sandbox = start_sandbox(cases=30, meta_update=meta_update)
+    ids = sandbox.store.ids[:5]
+    removed = "99999999-9999-4999-8999-999999999999"
+    for case_id in ids:
+        sandbox.store.change(case_id, meta={PLAN: "NO", removed: "left over"})
+
+    def by_hand(store: Store) -> None:
+        store.change(ids[1], meta={PLAN: "YES", STORAGE: "7"})
+        store.change(ids[2], meta={PLAN: "NO", SOURCE: "Website"})
+        store.change(ids[3], meta={PLAN: "NO", STORAGE: "hers"})
+
+    sandbox.faults = [Fault(Change(by_hand), path="/api-jobs/*")]
+    rows = [{"id": case_id, f"meta:{STORAGE}": "7"} for case_id in ids]
+    run = run_update(write_csv("changes.csv", rows), batch_size=1)
+    conflict = ("conflict", "changed_meanwhile", 0)
+    assert run.ends == [UPDATED, ("unchanged", None, 0), UPDATED, conflict, UPDATED]
+    metas = [(sandbox.store.case(case_id) or {})["meta"] for case_id in ids]
+    assert metas[1] == {PLAN: "YES", STORAGE: "7"}
+    assert metas[2] == {PLAN: "NO", SOURCE: "Website", STORAGE: "7"}
+    assert metas[3] == {PLAN: "NO", STORAGE: "hers"}
+    assert all(removed not in row["meta"] for batch in batches(sandbox) for row in batch)
+
+
+def test_what_arrives_in_another_form_is_told_from_what_arrives_otherwise(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept(case: dict[str, Any], sent: dict[str, Any], meta_update: Any) -> dict[str, Any]:
+        notes = html.escape(sent["notes"].partition("\U0001f600")[0].strip())
+        return writes.changed_fields(case, sent | {"notes": notes}, meta_update)
+
+    monkeypatch.setattr("sandbox.jobs.changed_fields", kept)
+    sandbox = start_sandbox(cases=30)
+    first, second, third = sandbox.store.ids[:3]
+    rows = [
+        {"id": first, "notes": "Brown & O'Neil"},
+        {"id": second, "notes": "Met her \U0001f600 today"},
+        {"id": third, "notes": "Met him"},
+    ]
+    source = write_csv("changes.csv", rows)
+    run = run_update(source)
+    assert run.ends == [UPDATED, ("partial", "not_as_asked", 1), UPDATED]
+    assert json.loads(run.rows[1]["after"]) == {"notes": "Met her"}
+    assert run.state.is_completed()
+    # it reads the case; its text can't be told from an older one, so it is tried once a run
+    sandbox.requests.clear()
+    assert run_update(source).ends[::2] == [("unchanged", None, 0)] * 2
+    assert sent_ids(sandbox) == [second]
+
+
+def test_rows_that_the_latest_export_settles_are_asked_for_being_there(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:6]
+    for case_id in ids:
+        sandbox.store.change(case_id, notes=f"New {case_id}")
+    asyncio.run(export_cases(output="exports"))
+    source = write_changes(ids)
+    for max_asked, code in ((200, None), (3, "by_export")):
+        monkeypatch.setattr("protocols.updating.matching.MAX_ASKED", max_asked)
+        run = run_update(source, compare_to="latest", exports="exports")
+        assert run.ends == [("unchanged", None, 0), ("unchanged", code, 0)] * 3
+    for case_id in ids[2:4]:
+        sandbox.store.delete(case_id)
+    for max_asked in (3, 200):
+        monkeypatch.setattr("protocols.updating.matching.MAX_ASKED", max_asked)
+        run = run_update(source, compare_to="latest", exports="exports")
+        gone = [("rejected", "not_found", 0)] * 2
+        assert run.ends == [*[("unchanged", None, 0)] * 2, *gone, *[("unchanged", None, 0)] * 2]
+
+
+# -- jobs that die within their rows -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("says_how_many", [True, False])
+def test_a_job_that_stops_within_its_rows_is_taken_for_a_failed_one_and_its_next_row_goes_apart(
+    start_sandbox: StartSandbox, tmp_path: Path, says_how_many: bool
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:6]
+    lacks = () if says_how_many else ("effected_records",)
+    sandbox.job_faults = [JobFault(ends="processing", applies=0.5, lacks=lacks)]
+    source = write_changes(ids)
+    run = run_update(source, job_timeout_seconds=0.2)
+    died, resent = ("failed", "job_died", 1), ("updated", None, 2)
+    assert run.ends == [UPDATED, UPDATED, UPDATED, died, resent, resent]
+    assert [len(batch) for batch in batches(sandbox)] == [6, 2]
+    # should it go on one day, a run sees it; until then it is in nobody's way
+    assert [record["job_id"] for record in records(tmp_path)] == [next(iter(sandbox.jobs))]
+    sandbox.job_faults = [JobFault(ends="processing")]
+    again = run_update(source, job_timeout_seconds=0.2)
+    unchanged = ("unchanged", None, 0)
+    assert again.ends == [*[unchanged] * 3, died, *[unchanged] * 2]
+    sandbox.store.change(ids[3], notes=f"New {ids[3]}")
+    assert run_update(source, job_timeout_seconds=0.2).ends == [unchanged] * 6
+
+
+def test_a_job_taken_for_dead_that_goes_on_is_waited_for(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:6]
+    sandbox.job_faults = [JobFault(ends="processing", applies=0.5)]
+    source = write_changes(ids)
+    run_update(source, job_timeout_seconds=0.2)
+    job = next(iter(sandbox.jobs.values()))
+    job.effected_records = 4
+    job.move("pending")  # a queue has taken it up again
+    newer = write_changes(ids, notes="Newer")
+    assert run_update(newer, job_timeout_seconds=0.2).ends == [OPEN] * 6
+    go_on(sandbox)
+    assert run_update(newer).ends == [UPDATED] * 6
     assert records(tmp_path) == []
 
 

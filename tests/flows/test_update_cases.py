@@ -2,7 +2,9 @@
 
 import asyncio
 import csv
+import html
 import json
+import re
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +40,7 @@ from sandbox.faults import (
 from sandbox.people import CRM_FIELDS, case_of
 from sandbox.server import Sandbox
 from sandbox.store import Store
-from sandbox.writes import new_customers
+from sandbox.writes import changed_fields, new_customers
 from schemas.issues import SourceError
 from tasks.policy import RunError
 
@@ -330,6 +332,137 @@ def test_only_what_differs_is_sent_and_a_row_with_nothing_to_do_sends_nothing(
     assert_unchanged_again(sandbox, source, 7)
 
 
+def change_by_hand(number: int, **fields: Any) -> Change:
+    """Somebody changes a case; CRM values beside those it has."""
+
+    def by_hand(store: Store) -> None:
+        case = store.case(id_of(number))
+        assert case is not None
+        meta = case["meta"] | fields.get("meta", {})
+        store.change(id_of(number), **(fields | {"meta": meta}))
+
+    return Change(by_hand)
+
+
+@pytest.mark.parametrize("meta_update", ["merge", "replace"])
+def test_whether_other_crm_values_stay_is_found_out_on_the_first_case_that_has_some(
+    start_sandbox: StartSandbox, meta_update: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILLSUITE_MAX_CONCURRENCY", "1")
+    sandbox = start_sandbox(cases=0, meta_update=meta_update)
+    removed = "99999999-9999-4999-8999-999999999999"
+    had = [{}, *[{PLAN: "NO", removed: "left over"}] * 4]
+    for number, meta in enumerate(had, start=1):
+        put_case(sandbox, number, meta=meta)
+    # a person works on, while the run is on its way
+    busy = change_by_hand(5, meta={SOURCE: "Website"})
+    sandbox.faults = [Fault(busy, method="PATCH", skip=1)]
+    rows = [{"id": id_of(number), STORAGE_COLUMN: "007"} for number in range(1, 6)]
+    run = run_update(write_csv("changes.csv", rows))
+    own = {STORAGE: "007"}
+    sent = [body["meta"] for body in patches(sandbox)]
+    assert {row["outcome"] for row in run.rows} == {"updated"}
+    for number in range(2, 6):
+        assert field_of(sandbox, number, "meta")[PLAN] == "NO"
+        assert field_of(sandbox, number, "meta")[STORAGE] == "007"
+    assert field_of(sandbox, 5, "meta")[SOURCE] == "Website"
+    if meta_update == "merge":
+        assert sent == [own] * 5
+        return
+    assert sent.count(own) == 2  # the case that has no others, and the one that showed it
+    assert sent.count({PLAN: "NO"} | own) == 3  # one of them puts back
+    # the next run knows
+    sandbox.requests.clear()
+    again = [{"id": id_of(number), STORAGE_COLUMN: "008"} for number in range(1, 6)]
+    run = run_update(write_csv("again.csv", again))
+    assert run.ends == [UPDATED] * 5
+    assert own not in [body["meta"] for body in patches(sandbox)][1:]
+
+
+def test_a_value_that_was_lost_in_the_proof_is_put_back_even_if_the_answer_is_lost(
+    start_sandbox: StartSandbox,
+) -> None:
+    sandbox = start_sandbox(cases=0, meta_update="replace")
+    for number in (1, 2):
+        put_case(sandbox, number, meta={PLAN: "NO"})
+    sandbox.faults = [Fault(Applied(Drop()), method="PATCH")]
+    rows = [{"id": id_of(number), STORAGE_COLUMN: "007"} for number in (1, 2)]
+    run = run_update(write_csv("changes.csv", rows))
+    assert {row["outcome"] for row in run.rows} == {"updated"}
+    for number in (1, 2):
+        assert field_of(sandbox, number, "meta") == {PLAN: "NO", STORAGE: "007"}
+
+
+def test_what_somebody_changed_since_the_run_read_it_is_a_conflict_and_not_overwritten(
+    start_sandbox: StartSandbox,
+) -> None:
+    sandbox = start_sandbox(cases=0)
+    for number in range(1, 6):
+        put_case(sandbox, number, meta={STORAGE: "1"})
+    by_hand = {
+        1: change_by_hand(1, notes="Hers"),
+        2: change_by_hand(2, meta={STORAGE: "2"}),
+        3: change_by_hand(3, meta={PLAN: "NO"}),
+        4: change_by_hand(4, notes="Ours 4", meta={STORAGE: "7"}),
+    }
+    # each by somebody, after the run has looked at all cases
+    for number, change in by_hand.items():
+        sandbox.faults.append(Fault(change, path=f"/cases/{id_of(number)}", method="GET", skip=1))
+    rows = [
+        {"id": id_of(number), "notes": f"Ours {number}", STORAGE_COLUMN: "7"}
+        for number in range(1, 6)
+    ]
+    run = run_update(write_csv("changes.csv", rows))
+    assert run.ends == [
+        ("conflict", "changed_meanwhile", 0),
+        ("conflict", "changed_meanwhile", 0),
+        UPDATED,
+        UNCHANGED,
+        UPDATED,
+    ]
+    assert "(notes)" in run.rows[0]["message"]
+    assert [field_of(sandbox, number, "notes") for number in (1, 2)] == ["Hers", "Old note 2"]
+    assert field_of(sandbox, 3, "meta") == {PLAN: "NO", STORAGE: "7"}
+
+
+def test_a_case_that_is_changed_but_not_as_asked_is_said_so_with_what_is_there(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(case: dict[str, Any], sent: dict[str, Any], meta_update: Any) -> dict[str, Any]:
+        sent = sent | {"notes": re.split("[\U00010000-\U0010ffff]", sent["notes"])[0].strip()}
+        return changed_fields(case, sent, meta_update)
+
+    monkeypatch.setattr("sandbox.server.changed_fields", cut)
+    sandbox = start_sandbox(cases=0)
+    for number in (1, 2):
+        put_case(sandbox, number)
+    rows = [
+        {"id": id_of(1), "notes": "Met her \U0001f600 today"},
+        {"id": id_of(2), "notes": "Met him"},
+    ]
+    run = run_update(write_csv("changes.csv", rows))
+    assert run.ends == [("partial", "not_as_asked", 1), UPDATED]
+    assert json.loads(run.rows[0]["after"]) == {"notes": "Met her"}
+    assert run.state.is_completed()
+
+
+def test_values_that_come_back_with_entities_are_what_was_sent(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def escaped(case: dict[str, Any], sent: dict[str, Any], meta_update: Any) -> dict[str, Any]:
+        meta = {key: html.escape(value) for key, value in sent["meta"].items()}
+        sent = sent | {"notes": html.escape(sent["notes"]), "meta": meta}
+        return changed_fields(case, sent, meta_update)
+
+    monkeypatch.setattr("sandbox.server.changed_fields", escaped)
+    sandbox = start_sandbox(cases=0)
+    put_case(sandbox, 1)
+    row = {"id": id_of(1), "notes": "Brown & O'Neil <trust>", STORAGE_COLUMN: "A & B"}
+    source = write_csv("changes.csv", [row])
+    assert run_update(source).ends == [UPDATED]
+    assert run_update(source).ends == [UNCHANGED]
+
+
 def test_each_row_has_an_outcome_with_what_was_before_and_after_it(
     start_sandbox: StartSandbox, tmp_path: Path
 ) -> None:
@@ -604,14 +737,17 @@ def test_values_that_a_server_loses_are_named_and_a_rerun_adds_nobody(
         UPDATED,
         ("partial", "values_lost", 1),
     ]
-    said = "did not keep: date_of_birth, middle_names, postcode."
+    said = "missing or different: date_of_birth, middle_names, postcode."
     assert said in run.rows[0]["message"]
-    assert "did not keep: date_of_birth." in run.rows[2]["message"]
+    assert "missing or different: date_of_birth." in run.rows[2]["message"]
     assert run.state.is_completed()
     assert field_of(sandbox, 2, "notes") == "New"
     sandbox.requests.clear()
     again = run_update(source)
-    assert again.ends == [SAME_NAMES] * 3
+    # whoever added the people: what the row has and the case hasn't is said to every run
+    there = ("partial", "values_lost", 0)
+    assert again.ends == [there, SAME_NAMES, there]
+    assert said in again.rows[0]["message"]
     assert patches(sandbox) == []
     assert names_in(sandbox, 2) == ["Amara Okafor", "Tom Null"]
 

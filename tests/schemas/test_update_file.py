@@ -14,7 +14,7 @@ from rich.pretty import pretty_repr
 from schemas.columns import MetaField
 from schemas.files.source import Sheet, read_sheet
 from schemas.issues import Issue, SourceError
-from schemas.texts import canonical, clean
+from schemas.texts import canonical, clean, visible
 from schemas.update_file import (
     BULK_UPDATE,
     UPDATE_CASES,
@@ -196,7 +196,7 @@ def test_the_same_case_in_two_rows_is_refused_however_it_is_written(other, key):
     )
     assert found(made) == [(2, key.upper(), "case_repeated"), (4, key.upper(), "case_repeated")]
     assert [change.key for change in made.changes] == ["another"]
-    assert made.keys == {2: "Ref 1", 3: "another", 4: other}
+    assert made.keys == {2: "Ref 1", 3: "another", 4: visible(other)}
 
 
 def test_rows_of_the_same_case_name_each_other():

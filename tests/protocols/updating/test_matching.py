@@ -240,7 +240,7 @@ class TestLookAt:
             ("unchanged", None), ("not_attempted", "stopped"), ("conflict", "ref_taken"),
             ("rejected", "not_found"), ("rejected", "not_found"), ("not_attempted", "stopped"),
         ]  # fmt: skip
-        assert [each.to_do.fields(each.case) for each in planned if each.case] == [
+        assert [each.to_do.fields(each.other_values) for each in planned] == [
             {"notes": "new"},
             {"meta": (sandbox.store.case(fourth) or {})["meta"] | {STORAGE: "1"}},
         ]
