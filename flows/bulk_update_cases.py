@@ -28,7 +28,7 @@ from flows.writing import (
     show,
 )
 from protocols.account.lock import Waiting, account_lock
-from protocols.reading.exported import exported_cases
+from protocols.reading.exported import count_exported, exported_cases
 from protocols.reading.lookup import ids_changed_since
 from protocols.rows.run_files import run_folder
 from protocols.rows.stop_signal import cancelled_by_sigterm
@@ -40,6 +40,7 @@ from protocols.updating.open_jobs import look_beside, wait_for_open_jobs
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import BULK_UPDATE
 from tasks.api_jobs import JobBoard, job_pace
+from tasks.cases import count_cases
 from tasks.connection import connected
 from tasks.policy import RunError, hide_expected_tracebacks
 from tasks.progress import Progress
@@ -174,8 +175,9 @@ async def _work(
         changed = await ids_changed_since(watermark, workspace, progress)
         if changed is not None:
             entries = end_unchanged_by(exported.without(changed), entries)
-            settled = [entry for entry in all_entries if entry.outcome is Outcome.UNCHANGED]
-            entries = [*entries, *await gone_since(settled, workspace, progress)]
+            if await count_cases() != await count_exported(options.exports, changed):
+                settled = [entry for entry in all_entries if entry.outcome is Outcome.UNCHANGED]
+                entries = [*entries, *await gone_since(settled, workspace, progress)]
     if options.dry_run:
         for entry in await look_at(entries, workspace, progress):
             entry.end(Outcome.PLANNED)
