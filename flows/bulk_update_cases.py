@@ -14,6 +14,7 @@ from typing import Literal
 from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
+from flows.parameters import with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
@@ -21,7 +22,6 @@ from flows.writing import (
     RunSummary,
     WritingRun,
     change_ledger,
-    check_choices,
     ending,
     ids_of_jobs,
     read_source,
@@ -72,9 +72,7 @@ class _Options:
     abandoned: Collection[str]
 
     def __post_init__(self) -> None:
-        if self.compare_to not in ("live", "latest"):
-            raise RunError('compare_to must be "live" or "latest".')
-        if not isinstance(self.batch_size, int) or not 1 <= self.batch_size <= MAX_BATCH:
+        if not 1 <= self.batch_size <= MAX_BATCH:
             raise RunError(f"batch_size must be 1 to {MAX_BATCH}.")
         for name in ("job_poll_seconds", "job_timeout_seconds"):
             seconds = getattr(self, name)
@@ -83,6 +81,7 @@ class _Options:
 
 
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
+@with_checked_parameters
 async def bulk_update_cases(
     source: str,
     output: str = "data/runs",
@@ -135,7 +134,6 @@ async def bulk_update_cases(
     hide_expected_tracebacks()
     jobs: list[str] = []
     try:
-        check_choices(extra, on_reject)
         options = _Options(
             dry_run, verify, compare_to, str(exports), batch_size, job_poll_seconds,
             job_timeout_seconds, Waiting(wait_seconds, first_run), ids_of_jobs(abandon_jobs),

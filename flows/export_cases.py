@@ -17,6 +17,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.endings import EXPECTED_ERRORS, failed, run_here
+from flows.parameters import with_checked_parameters
 from protocols.reading.listing import WIRE_TIME, Listing, list_cases
 from protocols.reading.past_exports import PastExport, PastExports
 from protocols.reading.verification import Verification
@@ -78,6 +79,7 @@ class _Options:
 
 
 @flow(name="export-cases", validate_parameters=False, persist_result=False)
+@with_checked_parameters
 async def export_cases(
     output: str = "data/exports",
     mode: Literal["full", "incremental"] = "full",

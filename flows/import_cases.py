@@ -12,13 +12,13 @@ from pathlib import Path
 from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
+from flows.parameters import with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
     OnReject,
     RunSummary,
     WritingRun,
-    check_choices,
     ending,
     plan_with_meta,
     read_source,
@@ -43,6 +43,7 @@ FLOW = "import-cases"
 
 
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
+@with_checked_parameters
 async def import_cases(
     source: str,
     output: str = "data/runs",
@@ -81,7 +82,6 @@ async def import_cases(
     """
     hide_expected_tracebacks()
     try:
-        check_choices(extra, on_reject)
         folder = run_folder(str(output), FLOW)
         identity = [normalised(name) for name in derive_ref_from or []]
         with cancelled_by_sigterm():

@@ -16,13 +16,13 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
+from flows.parameters import with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
     OnReject,
     RunSummary,
     WritingRun,
-    check_choices,
     ending,
     read_source,
     show,
@@ -40,14 +40,16 @@ from protocols.appointments.bookings import (
     sent_values,
     settle,
 )
+from protocols.appointments.echoes import EchoCheck
 from protocols.appointments.sync import Syncer, keep_in_step
 from protocols.rows.ledger import Ledger
 from protocols.rows.run_files import run_folder
 from protocols.rows.stop_signal import cancelled_by_sigterm
 from schemas.appointment_file import is_appointment_column, plan_appointments
 from schemas.outcomes import APPOINTMENT_OUTCOMES, Outcome
+from schemas.texts import clean
 from tasks.connection import connected
-from tasks.policy import RunError, hide_expected_tracebacks
+from tasks.policy import hide_expected_tracebacks
 from tasks.progress import Progress
 from willsuite import WillSuiteClient
 
@@ -64,15 +66,12 @@ class _Options:
     recreate: bool
     new_journal: bool
     waiting: Waiting
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.resolve, Mapping):
-            raise RunError(
-                'resolve must be an object of keys, like {"B-17": "not created"}; correct it.'
-            )
+    keys: Sequence[str] = field(repr=False)
+    """All keys of the file."""
 
 
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
+@with_checked_parameters
 async def sync_appointments(
     source: str,
     output: str = "data/runs",
@@ -82,6 +81,7 @@ async def sync_appointments(
     resolve: dict[str, str] | None = None,
     recreate: bool = False,
     new_journal: bool = False,
+    accept_swapped_recipients: bool = False,
     extra: Extra = "forbid",
     encoding: str | None = None,
     on_reject: OnReject = "complete",
@@ -104,6 +104,8 @@ async def sync_appointments(
             message in doubt "message settled". The second time with a number, as the row says.
         recreate: Delete and make anew what can't be changed; adviser, Zoom meeting and case.
         new_journal: Begin a new journal, or use another one, although there was one.
+        accept_swapped_recipients: It is known that WillSuite's answers show the adviser's address
+            as the recipient's, and that messages go to the client all the same.
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
@@ -118,11 +120,6 @@ async def sync_appointments(
     """
     hide_expected_tracebacks()
     try:
-        check_choices(extra, on_reject)
-        options = _Options(
-            dry_run, str(journal), resolve or {}, recreate, new_journal,
-            Waiting(wait_seconds, first_run),
-        )  # fmt: skip
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
             async with connected(connection) as client:
@@ -130,12 +127,17 @@ async def sync_appointments(
                 zone = ZoneInfo(client.settings.timezone)
                 read = await asyncio.to_thread(plan_appointments, sheet, timezone=zone, extra=extra)
                 entries = [booking_entry(wanted) for wanted in read.wanted]
+                options = _Options(
+                    dry_run, str(journal), resolve or {}, recreate, new_journal,
+                    Waiting(wait_seconds, first_run), list(read.keys.values()),
+                )  # fmt: skip
+                echoes = EchoCheck(zone, accept_swapped_recipients)
                 ledger = Ledger(entries, read.issues, read.keys)
                 run = WritingRun(
                     FLOW, str(output), folder, sheet, ledger, dry_run, APPOINTMENT_OUTCOMES,
                     works_without_entries=True,  # resolve, and what is uncertain
                 )  # fmt: skip
-                work = partial(_work, client, entries, zone, options)
+                work = partial(_work, client, entries, echoes, options)
                 stopped_by = await run.carry_out(work)
                 files = await asyncio.to_thread(run.write)
         summary = run.summary(files)
@@ -148,7 +150,7 @@ async def sync_appointments(
 async def _work(
     client: WillSuiteClient,
     entries: Sequence[BookingEntry],
-    zone: ZoneInfo,
+    echoes: EchoCheck,
     options: _Options,
     workspace: Path,
     progress: Progress,
@@ -176,10 +178,10 @@ async def _work(
             await held.keep_journal(JournalMark(journal.id, journal.generation))
             _settle(journal, options)
             await _plan(entries, journal, options, workspace, progress)
-            syncer = Syncer(client, journal, zone, recreate=options.recreate)
+            syncer = Syncer(client, journal, echoes, recreate=options.recreate)
             await keep_in_step(entries, syncer, held, progress)
             others = report_doubts(entries, journal)
-        return " ".join(filter(None, (syncer.stopped_by, others))) or None
+        return " ".join(filter(None, (syncer.reason_to_tell(entries), others))) or None
 
 
 @contextmanager
@@ -193,6 +195,9 @@ def _rehearsal(path: Path) -> Iterator[Journal | None]:
 
 
 def _settle(journal: Journal | None, options: _Options) -> None:
+    if journal is not None:
+        journal.adopt(options.keys)
+        journal.adopt(map(clean, options.resolve))
     if left := settle(journal, options.resolve):
         get_run_logger().warning(
             "resolve names %s key(s) that aren't uncertain, or were settled for an earlier "

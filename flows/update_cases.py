@@ -12,6 +12,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
+from flows.parameters import with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
@@ -19,7 +20,6 @@ from flows.writing import (
     RunSummary,
     WritingRun,
     change_ledger,
-    check_choices,
     ending,
     ids_of_jobs,
     read_source,
@@ -44,6 +44,7 @@ FLOW = "update-cases"
 
 
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
+@with_checked_parameters
 async def update_cases(
     source: str,
     output: str = "data/runs",
@@ -83,7 +84,6 @@ async def update_cases(
     """
     hide_expected_tracebacks()
     try:
-        check_choices(extra, on_reject)
         abandoned = ids_of_jobs(abandon_jobs)
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
@@ -124,7 +124,7 @@ async def _work(
             return await look_beside(earlier.open_ids, entries, entries, workspace, progress)
         updater = Updater(client)
         await update_singly(entries, updater, known, workspace, progress)
-        return updater.stopped_by
+        return updater.reason_to_tell(entries)
 
 
 if __name__ == "__main__":

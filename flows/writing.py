@@ -131,18 +131,6 @@ class WritingRun:
         )
 
 
-def check_choices(extra: str, on_reject: str) -> None:
-    """Refuse values that the form wouldn't offer.
-
-    Raises:
-        RunError: one of them is something else.
-    """
-    if extra not in ("forbid", "ignore"):
-        raise RunError('extra must be "forbid" or "ignore".')
-    if on_reject not in ("complete", "fail"):
-        raise RunError('on_reject must be "complete" or "fail".')
-
-
 def ids_of_jobs(given: object) -> Collection[str]:
     """What the parameter `abandon_jobs` names.
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from sandbox.people import USERS, new_id
 from sandbox.writes import Errors, Rules, a_text, errors_of_fields, required
 
-ServerZone = Literal["UTC", "Europe/London"]
+ServerZone = Literal["UTC", "Europe/London", "America/New_York"]
 """The zone in which the server reads the times sent to it; the vendor doesn't say (Q35)."""
 SwappedEmails = Literal["never", "in_answers", "really"]
 """Whether a creation takes adviser and recipient for one another, as its example does (Q33)."""

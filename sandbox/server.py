@@ -100,7 +100,7 @@ class Options:
     meta_update: MetaUpdate = "merge"
     bulk_unknown_ids: Literal["message", "refuse"] = "message"
     job_seconds: float = 0.0
-    appointment_zone: ServerZone = "UTC"
+    appointment_zone: ServerZone = "Europe/London"
     swapped_emails: SwappedEmails = "never"
     patch_sends: bool = True
     recipients: Literal["anyone", "customers"] = "anyone"

@@ -40,7 +40,7 @@ _ID_CHECK = check("not_an_id", lambda texts: texts.str.match(_ID))
 _ACTION_CHECK = check("action", lambda texts: texts.str.casefold().isin(ACTIONS))
 
 IDENTITY_FIELDS = {
-    "key": column("required, unique: the booking's id in the other system"),
+    "key": column("required, unique to the letter: the booking's id in the other system"),
     "action": column("upsert (the default), or delete", _ACTION_CHECK),
     "case_id": column("the case's id", _ID_CHECK),
     "case_ref": column("or its reference; one of the two"),
@@ -192,7 +192,7 @@ def _identity_issues(table: ImportTable) -> Iterator[Issue]:
         names_case = table.cell("case_id", index) or table.cell("case_ref", index)
         if _action(table, index) == "upsert" and not names_case:
             yield issue_of("case_missing", row, None)
-    yield from repeated(table, "key", "booking_key_repeated")
+    yield from repeated(table, "key", "booking_key_repeated", key=str)  # another system's
     yield from repeated(table, "appointment_id", "appointment_repeated")
 
 

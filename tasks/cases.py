@@ -228,6 +228,7 @@ class _PageSeen:
 
 def _see(page: CasesPage) -> _PageSeen:
     table, unread = nested_cases(case_columns(page.cases), page.fetch_number)
+    unread.update(page.unread_values)
     ids = [case.id for case in page.cases]
     in_order = all(before < after for before, after in pairwise(ids))
     # the records go, their table stays

@@ -5,6 +5,23 @@ Belongs here: one function per kind of call that sorts an answer, or its absence
 
 Source: the vendor lists 200, 201, 400, 404 and 500 only; the others are Laravel's habits
 (facts.md 1.1) and what HTTP libraries do (reliability.md 2.1).
+
+For a write each status is asked which layer may have sent it, and whether the application had
+run by then:
+
+- *Not applied*, so it may be sent again: no connection was made; 401, from Laravel's guard, and
+  429, from its throttle or a proxy's, both before the controller.
+- *Rejected*, with JSON or without a body: 403, 404, 405 and 410 come from the gate, the router or
+  the look-up of the models, before the work; 406, 411, 413, 414, 415 and 431 from a server that has
+  read no more than the head; 400, 409 and 422 from validation, before the work, or as the echo of a
+  first copy, for which an import looks (`is_ref_taken`). With a web page instead any of them may be
+  a firewall's, which looks at answers, too: ambiguous.
+- *Applied*: 2xx with the record, which only the application has. 2xx with anything else is a log-in
+  page, a firewall's or a cut answer: ambiguous.
+- *Ambiguous*: 3xx, since a framework redirects before the work (to its log-in) and after it
+  (`redirect()->back()`); the run stops, for the settings are wrong. 5xx, from the application at
+  any point or a proxy that has given up. 408, 425, 499, 1xx and all others, from a proxy that may
+  have passed the request on. No answer at all.
 """
 
 import re
@@ -86,6 +103,8 @@ class WriteResult(Generic[Record]):
     """Names of the fields that a refusal complains about, dotted ("customers.0.title")."""
     complaint: str = field(default="", repr=False)
     """The server's own words for a refusal, cut short; may repeat a value, so never logged."""
+    stops_run: str | None = None
+    """A sentence where the next request would fare no better: the settings are wrong."""
 
     @property
     def is_about_ref(self) -> bool:
@@ -105,10 +124,8 @@ def write_result(
 ) -> WriteResult[Record]:
     """What the answer to a write, or its absence, means (reliability.md 2.1).
 
-    401 and 429, which mean "not applied", are settled before by the client.
-
-    Raises:
-        ConfigurationError: a redirect; nothing was carried out, and nothing will be.
+    401 and 429, which mean "not applied", are settled before by the client. The table at the top
+    of this module has the reasons.
     """
     if isinstance(signal, UnreachableError):
         return WriteResult(Effect.NOT_APPLIED, "unreachable")
@@ -117,9 +134,10 @@ def write_result(
     status = signal.status
     if 200 <= status < 300:
         return _accepted(signal.body, decode)
-    if 300 <= status < 400:
-        raise _redirected(call, status)
     code = f"status_{status}"
+    if 300 <= status < 400:
+        # a framework redirects after the work, too
+        return WriteResult(Effect.AMBIGUOUS, code, stops_run=str(_redirected(call, status)))
     if status in REFUSING_STATUSES and (said := _said(signal.body)) is not None:
         fields, complaint = said
         return WriteResult(Effect.REJECTED, code, None, fields, complaint)

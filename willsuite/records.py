@@ -174,6 +174,8 @@ class CasesPage:
     """Counts the answers of one client: of two copies of a case the higher one is later."""
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
     """How many records carried a field that isn't documented, by `case.<x>`/`customer.<x>`."""
+    unread_values: Mapping[str, int] = field(default_factory=dict)
+    """How many values aren't of the documented kind and are kept as they came, by `case.<x>`."""
 
 
 class _Paginator(msgspec.Struct):
@@ -211,11 +213,13 @@ def decode_page(
         )
     except msgspec.DecodeError:
         raise _not_json() from None
+    unread: Counter[str] = Counter()
     for case in cases:
-        _check(case)
+        _check(case, unread)
     return CasesPage(
-        cases, page, per_page, last_page, total, server_date, fetch_number, dict(unknown)
-    )
+        cases, page, per_page, last_page, total, server_date, fetch_number, dict(unknown),
+        dict(unread),
+    )  # fmt: skip
 
 
 def decode_case(body: bytes) -> Case:
@@ -226,7 +230,7 @@ def decode_case(body: bytes) -> Case:
         case = _case(_json(body), Counter())
     except msgspec.DecodeError:
         raise _not_json() from None
-    return _check(case)
+    return _check(case, Counter())
 
 
 def decode_crm_fields(body: bytes) -> list[CrmField]:
@@ -288,15 +292,21 @@ def decode_appointment(body: bytes) -> Appointment:
     )
 
 
-def _check(case: Case) -> Case:
-    """What even the most lenient reader can't do without."""
+def _check(case: Case, unread: Counter[str]) -> Case:
+    """What even the most lenient reader can't do without; counts what it keeps as it is."""
     if not case.id:
         raise ContractError("A case came without an id.")
     if not isinstance(case.meta, dict | None):
+        case.meta = _meta_of_list(case.meta) or None
         if case.meta:
-            raise ContractError(f"The meta of case {case.id} is no object.")
-        case.meta = None
+            unread["case.meta"] += 1
     return case
+
+
+def _meta_of_list(raw: Any) -> dict[str, str | None]:
+    """What is no object, by place: PHP makes a list of an object with the keys 0, 1, 2 ..."""
+    values = raw if isinstance(raw, list) else [raw]
+    return {str(place): _text(value) for place, value in enumerate(values)}
 
 
 def _not_json() -> NotJsonError:
@@ -360,7 +370,7 @@ def _customer(raw: Any, unknown: Counter[str]) -> Customer:
 
 
 def _meta(raw: Any) -> Any:
-    """An object with its values as text; what is no object is for `_check` to judge."""
+    """An object with its values as text; what is no object is for `_check`."""
     return {key: _text(value) for key, value in raw.items()} if isinstance(raw, dict) else raw
 
 

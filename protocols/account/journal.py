@@ -7,13 +7,20 @@ file (`journal_marks.py`).
 No endpoint reads an appointment (facts.md 6), so what isn't in here can't be known any more. A
 record is on the disk before its request leaves (WAL, full sync). It holds ids and digests: keys
 and values are hashed with a secret of the file, so that it shows no name, time or note.
+
+Keys are another system's, so they are told apart by every sign (`AAMkAGI0w=` and `AAMkAGI0W=` are
+two events of a calendar). Version 1 of the file folded case and width; its records are taken over
+one by one, by the files that name them (`Journal.adopt`).
 """
 
 import contextlib
+import errno
 import hmac
 import json
+import os
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import fields as dataclass_fields
@@ -28,7 +35,9 @@ from schemas.texts import canonical
 from tasks.files import private_folder, private_path, sync_folder
 from tasks.policy import RunError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+FOLDING_VERSION = 1
+"""Of the program that took keys for equal that differ in case or width."""
 PENDING = "?"
 """Instead of a digest: a change of the field was sent, and it isn't known whether it was made."""
 _TABLES = """
@@ -45,6 +54,17 @@ CREATE TABLE booking (
     has_message_in_doubt INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
+_INDEX = """
+CREATE INDEX IF NOT EXISTS booking_of_appointment ON booking (appointment_id COLLATE NOCASE)
+"""
+_DISK_ERRORS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+}
+"""What SQLite says of the disk, and not of the journal, as the operating system says it."""
 
 
 class BookingState(StrEnum):
@@ -154,7 +174,28 @@ class Journal:
         """A copy in memory, to see what would become of it."""
         with contextlib.closing(sqlite3.connect(":memory:")) as copy:
             self._connection.backup(copy)
+            copy.execute(_INDEX)
             yield Journal(copy, self.path)
+
+    def adopt(self, keys: Iterable[str]) -> None:
+        """Take the records that version 1 kept for these keys over, each for its key alone.
+
+        One that may belong to several of the keys stays as it is: `is_ambiguous`.
+        """
+        known = {key: self._folded_key(key) for key in set(keys)}
+        claims = Counter(known.values())
+        with self._connection:
+            self._connection.executemany(
+                "UPDATE OR IGNORE booking SET key = ? WHERE key = ?",
+                [(self._key(key), old) for key, old in known.items() if claims[old] == 1],
+            )
+
+    def is_ambiguous(self, key: str) -> bool:
+        """Whether version 1 has kept a record that may be this key's, or that of one like it."""
+        found = self._connection.execute(
+            "SELECT key FROM booking WHERE key IN (?, ?)", [self._key(key), self._folded_key(key)]
+        )
+        return [other for (other,) in found] == [self._folded_key(key)]
 
     def begin_generation(self) -> None:
         """A run begins that may write."""
@@ -163,6 +204,10 @@ class Journal:
             self._connection.execute("UPDATE journal SET generation = ?", [self.generation])
 
     def _key(self, key: str) -> str:
+        return self.digest("exact key", key)
+
+    def _folded_key(self, key: str) -> str:
+        """As version 1 has kept it."""
         return self.digest("key", canonical(key))
 
 
@@ -189,18 +234,26 @@ def open_journal(path: Path, *, writing: bool) -> Iterator[Journal]:
         if writing:
             private_folder(path.parent)
             stack.enter_context(_held(path))
-            if not path.exists():
-                _make(path)
         try:
+            if writing and not path.exists():
+                _make(path)
             mode = "rw" if writing else "ro"
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)
             stack.callback(connection.close)
-            yield _checked(connection, path)
-        except sqlite3.DatabaseError:
-            raise RunError(
-                f"The journal {path} can't be read or written; restore it from a backup. Without "
-                "it every appointment would be made a second time."
-            ) from None
+            yield _checked(connection, path, writing=writing)
+        except sqlite3.DatabaseError as error:
+            raise _explained(error, path) from None
+
+
+def _explained(error: sqlite3.DatabaseError, path: Path) -> OSError | RunError:
+    """A full disk is no reason to restore anything."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of its bits are details
+    if path.exists() and (number := _DISK_ERRORS.get(code)):
+        return OSError(number, os.strerror(number), str(path))
+    return RunError(
+        f"The journal {path} can't be read or written; restore it from a backup. Without it every "
+        "appointment would be made a second time."
+    )
 
 
 @contextlib.contextmanager
@@ -227,6 +280,7 @@ def _make(path: Path) -> None:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_TABLES)
+            connection.execute(_INDEX)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             with connection:
                 connection.execute(
@@ -242,12 +296,12 @@ def _make(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _checked(connection: sqlite3.Connection, path: Path) -> Journal:
+def _checked(connection: sqlite3.Connection, path: Path, *, writing: bool) -> Journal:
     """The journal of an open connection, set to full sync."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if not version:  # an empty file is a database to SQLite
         raise sqlite3.DatabaseError
-    if version != SCHEMA_VERSION:
+    if version not in (FOLDING_VERSION, SCHEMA_VERSION):
         raise RunError(
             f"The journal {path} has version {version}, and this program knows version "
             f"{SCHEMA_VERSION}; use the program that wrote it, or a newer one."
@@ -255,4 +309,9 @@ def _checked(connection: sqlite3.Connection, path: Path) -> Journal:
     if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
         raise sqlite3.DatabaseError
     connection.execute("PRAGMA synchronous = FULL")
-    return Journal(connection, path)
+    journal = Journal(connection, path)
+    if writing:
+        connection.execute(_INDEX)
+        if version != SCHEMA_VERSION:  # the former program would not find what is taken over
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    return journal

@@ -18,7 +18,7 @@ from protocols.reading.lookup import current_cases
 from protocols.rows.ledger import STOPPED, Entry
 from schemas.appointment_file import RECIPIENTS, WantedAppointment
 from schemas.outcomes import AppointmentOutcome, Outcome, RowOutcome
-from schemas.texts import canonical
+from schemas.texts import canonical, clean
 from tasks.policy import RunError
 from tasks.progress import Progress
 from willsuite.client import is_id
@@ -50,6 +50,18 @@ SENTENCES = {
     "deletion_unsure": (
         f"It isn't known whether this appointment was deleted; repeating it is safe. {AGAIN}"
     ),
+    "missing_unsure": (
+        "WillSuite says that it has no such appointment; that is believed when it says so again "
+        f"after a while, and shows the case. {AGAIN}"
+    ),
+    "case_missing": (
+        "WillSuite has neither this appointment nor its case just now, so it isn't known what "
+        f"became of it. {AGAIN} If the case is really gone, take the row out."
+    ),
+    "value_fails": (
+        "WillSuite failed {attempts} time(s) with this change and took others: a value of this row "
+        "may be too long or not storable (an emoji, say). Correct it; repeating it is safe."
+    ),
     "unreachable": f"WillSuite could not be reached. {AGAIN}",
     "no_case": "WillSuite has no case with this reference; correct it.",
     "case_ref_twice": "More than one case has this reference: {ids}. Give the case_id instead.",
@@ -69,6 +81,11 @@ SENTENCES = {
     "other_key": (
         "The journal has this appointment for another key; use that key, or correct the "
         "appointment_id."
+    ),
+    "key_ambiguous": (
+        "An earlier version of this program kept one appointment for keys that differ only in "
+        "case or width, and this file has several such; run the row whose appointment it is in a "
+        "file without the others first."
     ),
     "case_of_deletion": "Give the case_id or case_ref of the appointment, too.",
     "never_made": "No appointment was made for this key, so there is none to delete.",
@@ -100,6 +117,8 @@ class BookingEntry(Entry):
     """What the step sends, under the wire names."""
     is_open: bool = False
     """Its last answer left open whether it was carried out, and it may be repeated."""
+    missed_by: set[str] = field(default_factory=set)
+    """Methods that have met a 404 in an earlier round: the next one may be believed."""
 
     def row_outcomes(self) -> Iterable[RowOutcome]:
         """As `Entry.row_outcomes`, with the appointment's id."""
@@ -193,6 +212,7 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
     entry.step, entry.values, entry.is_open = None, {}, False
     booking = journal.booking(entry.key) if journal else None
     given_id = entry.wanted.appointment_id
+    entry.case_id = entry.appointment_id = None
     if booking is not None:
         entry.case_id, entry.appointment_id = booking.case_id, booking.appointment_id
         if entry.wanted_case is None and _has_ref(booking, entry.wanted, journal):
@@ -204,6 +224,8 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
             key=entry.key,
             word=numbered(NOT_CREATED, booking.creations),
         )
+    elif journal and booking is None and journal.is_ambiguous(entry.key):
+        entry.end(Outcome.CONFLICT, "key_ambiguous")
     elif journal and given_id and journal.is_anothers(entry.key, given_id):
         entry.end(Outcome.CONFLICT, "other_key")
     elif entry.wanted.action == "delete":
@@ -351,8 +373,9 @@ def settle(journal: Journal | None, resolve: Mapping[str, str]) -> int:
         RunError: a key is not in the journal, or a value is none of the three.
     """
     left = 0
-    for key, said in resolve.items():
-        booking = journal.booking(str(key)) if journal is not None else None
+    for name, said in resolve.items():
+        key = clean(name)  # as the file's cells are
+        booking = journal.booking(key) if journal is not None else None
         word = _word(str(said))
         if journal is None or booking is None:
             raise RunError("resolve has a key that the journal doesn't know; correct it.")
@@ -361,13 +384,13 @@ def settle(journal: Journal | None, resolve: Mapping[str, str]) -> int:
                 f'A value of resolve must be the appointment\'s id, "{NOT_CREATED}" or '
                 f'"{MESSAGE_SETTLED}", as the row\'s message says; correct it.'
             )
-        if journal.is_anothers(str(key), word):
+        if journal.is_anothers(key, word):
             raise RunError("resolve has the id of another key's appointment; correct it.")
         settled = _settled(booking, word)
         if settled is None:
             left += 1
         else:
-            journal.put(str(key), settled)
+            journal.put(key, settled)
     return left
 
 

@@ -6,15 +6,18 @@ Belongs here: what one answer does to a booking and to the journal, and the orde
 
 A creation is sent once: without an answer it stays `unknown` until a person says what became of
 it. Changes and deletions are repeated, after the time in which the server has surely finished;
-but a message to a client is asked for at most once.
+but a message to a client is asked for at most once. That an appointment isn't there any more is
+believed at the second 404, if the case is shown.
+
+An answer that doesn't show what was sent (another time, the adviser as the recipient) stops the
+run. So what an answer can show for the first time goes alone, before its like is sent.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
-from protocols.account.journal import Booking, BookingState, Journal
+from protocols.account.journal import PENDING, Booking, BookingState, Journal
 from protocols.account.known import KnownAccount
 from protocols.appointments.bookings import (
     BookingEntry,
@@ -26,7 +29,7 @@ from protocols.appointments.bookings import (
     existing,
     plan,
 )
-from protocols.appointments.echoes import EchoCheck
+from protocols.appointments.echoes import RECIPIENTS, SENTENCES, TIMES, EchoCheck
 from protocols.rows.dispatcher import Dispatcher, task_ranges
 from schemas.outcomes import Outcome
 from tasks.policy import write_task
@@ -40,11 +43,12 @@ from willsuite import (
     new_appointment,
 )
 from willsuite.client import is_id
+from willsuite.errors import NotFoundError, WillSuiteError
 
 Record = TypeVar("Record")
 
-MAX_ROUNDS = 3
-"""How often a change or a deletion may be sent."""
+MAX_ROUNDS = 4
+"""How often a row may be sent: a change and then a deletion that find nothing, each twice."""
 ORDER = (Step.DELETE, Step.UPDATE, Step.RECREATE, Step.CREATE)
 """Deletions first: they make room in the diary."""
 MAKING = (Step.RECREATE, Step.CREATE)
@@ -55,18 +59,34 @@ class Syncer(Dispatcher[BookingEntry]):
 
     failures_in_a_row = 3
     """Fewer than elsewhere: each creation without an answer is work for a person."""
+    tries_elsewhere = 1
 
     def __init__(
-        self, client: WillSuiteClient, journal: Journal, zone: ZoneInfo, *, recreate: bool
+        self, client: WillSuiteClient, journal: Journal, echoes: EchoCheck, *, recreate: bool
     ) -> None:
         super().__init__(client)
-        self._echoes = EchoCheck(zone)
+        self._echoes = echoes
+        self._shown: set[str] = set()
+        """What answers have shown to be right."""
+        self.fault: str | None = None
+        """What an answer has shown to be wrong, as a sentence."""
         self.journal = journal
         self.recreate = recreate
+        self.step: Step | None = None
+        """What is being sent now."""
 
     def goes_alone(self, entry: BookingEntry) -> bool:
-        """Until a creation was answered: what isn't understood is not sent eight times."""
-        return entry.step in MAKING
+        """What isn't understood is not sent eight times, nor what may arrive as something else."""
+        return not self._can_show(entry) <= self._shown
+
+    def may_be_tried(self, entry: BookingEntry) -> bool:
+        """Not before the steps that come first."""
+        return entry.step is self.step
+
+    def _can_show(self, entry: BookingEntry) -> set[str]:
+        kind = "made" if entry.step in MAKING else "changed"
+        shown = {f"{kind}, {what}" for what in self._echoes.can_show(entry.values)}
+        return shown | ({kind} if entry.step in MAKING else set())
 
     async def carry_out(self, entry: BookingEntry) -> None:
         """Send what the entry's step asks for."""
@@ -96,10 +116,7 @@ class Syncer(Dispatcher[BookingEntry]):
         result = await self._request(entry, before, during, send)
         if result is not None and result.effect is Effect.APPLIED and result.record is not None:
             made = replace(during, state=BookingState.EXISTS, appointment_id=result.record.id)
-            self.journal.put(entry.key, made)
-            self.is_proven = True
-            self._echoes.compare(entry.values, result.record)
-            end_in_step(entry, made, Outcome.CREATED)
+            self._end_answered(entry, made, Outcome.CREATED, result.record)
         elif result is not None and result.effect is Effect.AMBIGUOUS:
             plan(entry, self.journal, recreate=self.recreate)
 
@@ -118,20 +135,21 @@ class Syncer(Dispatcher[BookingEntry]):
         if result is None:
             return
         if result.effect is Effect.APPLIED:
+            assert result.record is not None
             booking = changed(booking, entry.values, self.journal)
-            self.journal.put(entry.key, booking)
-            if result.record is not None:
-                self._echoes.compare(entry.values, result.record)
-            end_in_step(entry, booking, Outcome.UPDATED)
-        elif result.effect is Effect.REJECTED and result.code == "status_404" and before:
-            entry.end(Outcome.CONFLICT, "gone")
-            if self.recreate:
-                # to be made anew in the next round, after a DELETE has shown that it is gone: a
-                # 404 may mean something else, an unknown recipient for one
-                self.journal.put(entry.key, replace(booking, state=BookingState.DELETING))
-                entry.is_open = True
+            self._end_answered(entry, booking, Outcome.UPDATED, result.record)
+        elif _is_missing(result):
+            if await self._is_gone(entry, "PATCH", at[0]) and before is not None:
+                entry.end(Outcome.CONFLICT, "gone")
+                if self.recreate:
+                    # to be made anew in a later round, after DELETEs have shown that it is gone: a
+                    # 404 may mean something else, an unknown recipient for one
+                    self.journal.put(entry.key, replace(booking, state=BookingState.DELETING))
+                    entry.is_open = True
         elif result.effect is Effect.AMBIGUOUS:
-            _leave_open(entry, "change_unsure")
+            is_the_rows = self.has_applied and entry.attempts > 1
+            is_error = result.code.startswith("status_5")
+            _leave_open(entry, "value_fails" if is_error and is_the_rows else "change_unsure")
 
     async def _delete(self, entry: BookingEntry) -> bool:
         """Whether it is gone."""
@@ -147,7 +165,7 @@ class Syncer(Dispatcher[BookingEntry]):
         )
         if result is None:
             return False
-        was_gone = result.effect is Effect.REJECTED and result.code == "status_404"
+        was_gone = _is_missing(result) and await self._is_gone(entry, "DELETE", at[0])
         if result.effect is Effect.APPLIED or (was_gone and before is not None):
             self.journal.put(entry.key, replace(booking, state=BookingState.DELETED, fields={}))
             was_sent = booking.state is BookingState.DELETING
@@ -156,6 +174,49 @@ class Syncer(Dispatcher[BookingEntry]):
         if result.effect is Effect.AMBIGUOUS:
             _leave_open(entry, "deletion_unsure")
         return False
+
+    def _end_answered(
+        self, entry: BookingEntry, booking: Booking, outcome: Outcome, answer: Appointment
+    ) -> None:
+        """The appointment is there; whether as it was sent, its answer says."""
+        sent = dict(entry.values)
+        if "email_recipient" in sent:  # an update doesn't name the adviser
+            sent.setdefault("adviser_email", entry.wanted.given.get("adviser_email", ""))
+        code = self._echoes.difference(sent, answer)
+        if code is None:
+            self._shown |= self._can_show(entry)
+        else:  # what is in doubt is sent again by the next run, before anything is made
+            names = [name for name in _names_in_doubt(code) if name in sent]
+            booking = replace(booking, fields={**booking.fields, **dict.fromkeys(names, PENDING)})
+        self.journal.put(entry.key, booking)
+        end_in_step(entry, booking, outcome)
+        if code is not None:
+            self.fault = SENTENCES[code]
+            entry.end(Outcome.PARTIAL, code, self.fault)
+            self.stop(f"Nothing was sent after row {entry.rows[0]}. {self.fault}")
+
+    async def _is_gone(self, entry: BookingEntry, method: str, case_id: str) -> bool:
+        """Whether a 404 is believed: it is not the first one, and the case is there.
+
+        A server that is being updated says 404, too, of whatever it is asked for.
+        """
+        if method not in entry.missed_by:
+            entry.missed_by.add(method)
+            _leave_open(entry, "missing_unsure")
+            self.note_uncertainty()
+            return False
+        try:
+            case = await self.client.get_case(case_id)
+        except NotFoundError:
+            entry.end(Outcome.UNKNOWN, "case_missing")
+            return False
+        except WillSuiteError:
+            entry.end(Outcome.UNKNOWN, "missing_unsure")
+            return False
+        if case.id.casefold() != case_id.casefold():
+            entry.end(Outcome.UNKNOWN, "missing_unsure")
+            return False
+        return True
 
     async def _request(
         self,
@@ -186,8 +247,16 @@ class Syncer(Dispatcher[BookingEntry]):
 
 def _leave_open(entry: BookingEntry, code: str) -> None:
     """To be sent once more, when the server has surely finished with it."""
-    entry.end(Outcome.UNKNOWN, code)
+    entry.end(Outcome.UNKNOWN, code, attempts=entry.attempts)
     entry.is_open = True
+
+
+def _is_missing(result: WriteResult[Record]) -> bool:
+    return result.effect is Effect.REJECTED and result.code == "status_404"
+
+
+def _names_in_doubt(code: str) -> Sequence[str]:
+    return TIMES if code in ("shifted", "read_as_utc") else RECIPIENTS
 
 
 def _refuse(entry: BookingEntry, result: WriteResult[Record]) -> None:
@@ -216,7 +285,7 @@ async def keep_in_step(
 
     Args:
         entries: planned; those without a step have their outcome.
-        syncer: sends them; afterwards its breaker says what stopped it.
+        syncer: sends them; afterwards it says what stopped it.
         known: of the account, whose lock is held.
         progress: for people.
     """
@@ -243,12 +312,16 @@ async def keep_in_step(
         for entry in is_open:
             plan(entry, syncer.journal, recreate=syncer.recreate)
         to_send = [entry for entry in is_open if entry.step is not None]
+    for entry in entries:
+        if entry.code == "stopped" and syncer.fault is not None:
+            entry.message = f"{entry.message} {syncer.fault}"
     if syncer.rest_seconds <= 0:  # else the next run waits, or what comes late is the last word
         await known.settle()
 
 
 async def _send_all(syncer: Syncer, step: Step) -> None:
     """Those with this step; none of another begins before they have ended."""
+    syncer.step = step
     places = [place for place, entry in enumerate(syncer.entries, 1) if entry.step is step]
     for first, last in task_ranges(len(places), places[0] if places else 1):
         if syncer.stopped_by is None:

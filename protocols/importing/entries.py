@@ -22,6 +22,10 @@ SENTENCES = {
     "not_created": (
         f"WillSuite failed {{attempts}} time(s) with this row, and the case isn't there. {AGAIN}"
     ),
+    "row_fails": (
+        "WillSuite failed {attempts} time(s) with this row and took others: a value of this row "
+        "may be too long or not storable (an emoji, say). Correct it."
+    ),
     "unreadable": (
         "WillSuite refused the row ({code}) without a reason that can be read, and the case isn't "
         "there."

@@ -81,7 +81,7 @@ async def create_absent(
         await _send_in_rounds(sender, absent, read_back, workspace, progress)
         await known.settle()
         await read_back.audit(absent)
-        return sender.stopped_by
+        return sender.reason_to_tell(absent)
 
 
 async def _send_in_rounds(
@@ -106,13 +106,13 @@ async def _send_in_rounds(
             return
         why = f"{len(pending):,} case(s) may or may not be created"
         await progress.wait(sender.rest_seconds, why)
-        absent = await _resolve(pending, workspace, progress)
+        absent = await _resolve(pending, sender, workspace, progress)
         if not absent or sender.stopped_by is not None:
             return
 
 
 async def _resolve(
-    pending: Sequence[NewCaseEntry], workspace: Path, progress: Progress
+    pending: Sequence[NewCaseEntry], sender: Sender, workspace: Path, progress: Progress
 ) -> list[NewCaseEntry]:
     """Give pending entries their outcomes; returns those that may be sent again."""
     found = await find_cases_of(pending, workspace, progress)
@@ -127,7 +127,15 @@ async def _resolve(
         elif entry.code in UNREADABLE_REFUSALS:
             entry.end(Outcome.REJECTED, entry.code, SENTENCES["unreadable"].format(code=entry.code))
         else:
-            code = "not_created" if entry.was_uncertain else "unreachable"
-            entry.end(Outcome.FAILED, code, attempts=entry.attempts)
+            entry.end(Outcome.FAILED, _why_absent(entry, sender), attempts=entry.attempts)
             absent.append(entry)
     return absent
+
+
+def _why_absent(entry: NewCaseEntry, sender: Sender) -> str:
+    if not entry.was_uncertain:
+        return "unreachable"
+    is_error = (entry.code or "").startswith("status_5")
+    # where a first failure comes with a stop, the server itself may be ill
+    is_the_rows = sender.has_applied and (entry.attempts > 1 or sender.stopped_by is None)
+    return "row_fails" if is_error and is_the_rows else "not_created"

@@ -205,6 +205,7 @@ class BulkSender:
 
     async def _is_taken(self, batch: Batch, result: WriteResult[str]) -> bool:
         """Whether WillSuite may work on the batch; if not, what was known before is known again."""
+        self.stopped_by = self.stopped_by or result.stops_run
         is_unreachable = result.effect is Effect.NOT_APPLIED
         if is_unreachable or _is_refused(result):
             await self._records.forget(batch.record)

@@ -577,6 +577,22 @@ SURVIVED: list[tuple[list[Step], tuple[str, str | None, int]]] = [
 ]
 
 
+def test_a_batch_that_was_taken_and_answered_with_a_redirect_is_read_back_and_the_run_stops(
+    start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILLSUITE_MAX_CONCURRENCY", "1")
+    sandbox = start_sandbox(cases=200)
+    ids = sandbox.store.ids[:6]
+    redirect = Applied(Status(302, {"Location": "/"}))
+    sandbox.faults = [Fault(redirect, path="/cases-bulk-update", times=1)]
+    source = write_changes(ids)
+    run = run_update(source, batch_size=2)
+    assert run.summary["outcomes"] == {"updated": 2, "not_attempted": 4}
+    assert "was redirected" in str(run.state.message)
+    assert run_update(source, batch_size=2).summary["outcomes"] == {"updated": 4, "unchanged": 2}
+    assert len(sandbox.jobs) == 3
+
+
 def test_whatever_happens_to_a_batch_its_cases_have_the_values_or_the_row_says_that_they_have_not(
     start_sandbox: StartSandbox,
     monkeypatch: pytest.MonkeyPatch,

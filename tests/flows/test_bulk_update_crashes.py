@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from accounts import forget_in_prefect
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.flow_engine import run_flow_async
@@ -42,6 +43,7 @@ from sandbox.faults import (
 )
 from sandbox.server import Sandbox
 from sandbox.store import Store
+from willsuite import load_settings
 
 StartSandbox = Callable[..., Sandbox]
 BULK = "/cases-bulk-update"
@@ -219,6 +221,7 @@ def test_on_a_machine_that_knows_nothing_of_the_killed_run_the_values_are_right_
     stop = StopAt(signal.SIGKILL, 2, POLL)
     assert stopped_run(forks, sandbox, stop) == -signal.SIGKILL
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another-machine"))
+    forget_in_prefect(load_settings().account_name)
     # the job ends when every case has been looked at
     sandbox.faults = [Fault(go_on(sandbox), path="/cases/*", skip=4)]
     assert finish()["outcomes"] == {"unchanged": 4}

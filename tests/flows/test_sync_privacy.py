@@ -69,7 +69,8 @@ def write_rows(path: str, rows: Sequence[dict[str, str]], header: Sequence[str] 
 def run(rows: Sequence[dict[str, str]] | str, **parameters: Any) -> Any:
     """What the flow gives back, or the error with which it ends."""
     source = rows if isinstance(rows, str) else write_rows("appointments.csv", rows)
-    return EndedRun.of(sync_appointments, source, **parameters).result
+    accepting = {"accept_swapped_recipients": True} | parameters
+    return EndedRun.of(sync_appointments, source, **accepting).result
 
 
 def outcomes_of(result: Any) -> dict[str, int]:
@@ -98,11 +99,15 @@ def test_no_cell_of_any_row_and_no_word_of_the_server_is_shown_or_kept(
     monkeypatch.setattr("protocols.appointments.sync.Syncer.failures_in_a_row", 30)
     # an answer that is swapped and shifted: what is said of it is said without the values
     sandbox = start_sandbox(cases=30, swapped_emails="in_answers", appointment_zone="Europe/London")
-    monkeypatch.setenv("WILLSUITE_TIMEZONE", "America/New_York")
     ref = "Vexquib-Ref"
     sandbox.store.change(CASES[5], ref=ref)
     good = [*people(*range(5)), *people(5, case_id="", case_ref=ref)]
-    assert outcomes_of(run(good)) == {"created": 6}
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("WILLSUITE_TIMEZONE", "America/New_York")
+        assert outcomes_of(run(good)) == {"partial": 1, "not_attempted": 5}
+    unaware = run(good, accept_swapped_recipients=False)
+    assert outcomes_of(unaware) == {"updated": 1, "partial": 1, "not_attempted": 4}
+    assert outcomes_of(run(good)) == {"created": 4, "updated": 1, "unchanged": 1}
     assert outcomes_of(run(good)) == {"unchanged": 6}
     nowhere = people(6, case_id="", case_ref="Vexquib-Nowhere")
     assert outcomes_of(run(nowhere)) == {"rejected": 1}

@@ -110,10 +110,21 @@ def test_an_empty_meta_is_empty_however_it_is_written(meta):
 
 
 @pytest.mark.parametrize("surprise", [{}, {"surprise": 1}], ids=["fast", "lenient"])
-@pytest.mark.parametrize("meta", [["x"], [None], [{}], "text", 5])
-def test_a_meta_that_holds_something_but_is_no_object_is_refused_not_dropped(meta, surprise):
-    with pytest.raises(ContractError, match="c-1"):
-        one(meta=meta, **surprise)
+@pytest.mark.parametrize(
+    ("meta", "kept"),
+    [
+        (["x", "y"], {"0": "x", "1": "y"}),  # of PHP, which had {"0": "x", "1": "y"}
+        ([None], {"0": None}),
+        ([{"a": 1}], {"0": '{"a":1}'}),
+        ("text", {"0": "text"}),
+        (5, {"0": "5"}),
+    ],
+)
+def test_a_meta_that_is_no_object_is_kept_and_counted_and_stops_nothing(meta, kept, surprise):
+    assert one(meta=meta, **surprise).meta == kept
+    page = page_of(CASE, CASE | {"meta": meta, **surprise})
+    assert page.cases[1].meta == kept
+    assert page.unread_values == {"case.meta": 1}
 
 
 @pytest.mark.parametrize("flag", [0, 1, True, False, "0", "1", None])

@@ -43,7 +43,6 @@ from willsuite import (
 from willsuite.client import MAX_BATCH
 from willsuite.errors import (
     AuthenticationError,
-    ConfigurationError,
     ContractError,
     InvalidRecordError,
     NotFoundError,
@@ -822,13 +821,13 @@ def test_a_refusal_and_a_record_are_shown_without_what_is_in_them(sandbox, ask, 
         assert [word for word in CANARIES if word in shown] == []
 
 
-def test_a_redirect_is_an_error_that_names_the_template_and_never_the_id(write, sent, reply):
-    seen, error = sent(
+def test_a_redirect_is_ambiguous_and_names_the_template_and_never_the_id(write, sent, reply):
+    seen, result = sent(
         lambda _: reply(302, b"", location="/login"), lambda c: write.send(c, "id-CANARY")
     )
-    assert isinstance(error, ConfigurationError)
-    assert str(error).startswith(f"{write.call} was redirected")
-    assert "CANARY" not in str(error)
+    assert result.effect is AMBIGUOUS
+    assert result.stops_run.startswith(f"{write.call} was redirected")
+    assert "CANARY" not in repr(result)
     assert len(seen) == 1
 
 

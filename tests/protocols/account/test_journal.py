@@ -95,12 +95,24 @@ def test_a_record_comes_back_as_it_was_put_in_this_run_and_in_the_next(
     assert (read(path, "B-1"), read(path, "B-2")) == (None, MADE)
 
 
-def test_a_key_is_the_same_one_however_it_is_written(path: Path) -> None:
-    put(path, "Büro 17/a", MADE)
-    for spelled in (" büro  17/A ", "BU\u0308RO 17/a\u200b"):
-        assert read(path, spelled) == MADE
-    for other in ("Buro 17/a", "Büro 17/b", "Büro 17"):
-        assert read(path, other) is None
+def test_keys_that_differ_in_any_sign_are_two(path: Path) -> None:
+    keys = [
+        "AAMkAGI0w=",
+        "AAMkAGI0W=",
+        "AAMkAGI0w",
+        "\uff21",
+        "A",
+        "a b",
+        "a  b",
+        "ß",
+        "ss",
+        "é",
+        "e",
+    ]
+    for number, key in enumerate(keys):
+        put(path, key, replace(MADE, creations=number))
+    for number, key in enumerate(keys):
+        assert read(path, key) == replace(MADE, creations=number)
 
 
 def test_what_is_uncertain_is_counted_but_for_what_is_named(path: Path) -> None:
@@ -117,7 +129,8 @@ def test_what_is_uncertain_is_counted_but_for_what_is_named(path: Path) -> None:
         for key, booking in records.items():
             journal.put(key, booking)
         assert journal.uncertain_besides([]) == 4
-        assert journal.uncertain_besides([" lost too", "fine", "nobody"]) == 3
+        assert journal.uncertain_besides(["Lost Too", "fine", "nobody"]) == 3
+        assert journal.uncertain_besides(["lost too", "fine", "nobody"]) == 4
         assert journal.uncertain_besides(records) == 0
 
 
@@ -210,7 +223,7 @@ def test_whoever_only_reads_can_write_nothing_and_makes_no_journal(path: Path) -
         with open_journal(path, writing=False) as journal:
             journal.put("B-2", MADE)
 
-    with pytest.raises(RunError, match="can't be read or written"):
+    with pytest.raises(OSError, match="Read-only"):
         write()
     assert path.read_bytes() == before
 
@@ -373,12 +386,142 @@ def test_a_journal_that_cannot_be_read_is_refused_with_a_sentence_and_left_as_it
 def test_a_journal_of_a_newer_program_is_refused_and_named_as_such(
     good: Path, writing: bool
 ) -> None:
-    with_version(good, 2)
+    with_version(good, 3)
     with (
-        pytest.raises(RunError, match="has version 2, and this program knows version 1"),
+        pytest.raises(RunError, match="has version 3, and this program knows version 2"),
         open_journal(good, writing=writing),
     ):
         pass
+
+
+# -- of the former version, which took keys for equal that differ in case or width ---------------
+
+
+def of_version_1(path: Path, *keys: str) -> None:
+    """A journal as the former program has left it."""
+    with open_journal(path, writing=True) as journal:
+        for number, key in enumerate(keys):
+            journal.put(f"new {number}", replace(MADE, appointment_id=f"a-{number}"))
+            old, new = journal._folded_key(key), journal._key(f"new {number}")
+            with journal._connection as connection:
+                connection.execute("UPDATE booking SET key = ? WHERE key = ?", [old, new])
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX booking_of_appointment")
+    connection.close()
+    with_version(path, 1)
+
+
+def ids(journal: Journal, *keys: str) -> list[str | None]:
+    found = [journal.booking(key) for key in keys]
+    return [booking.appointment_id if booking else None for booking in found]
+
+
+def test_a_record_of_the_former_version_is_its_keys_and_from_then_on_no_other_ones(
+    path: Path,
+) -> None:
+    of_version_1(path, "AAMkAGI0w=", "b-2")
+    with open_journal(path, writing=True) as journal:
+        journal.adopt(["AAMkAGI0w=", "B-2", "new"])
+        assert ids(journal, "AAMkAGI0w=", "B-2", "new") == ["a-0", "a-1", None]
+    with open_journal(path, writing=True) as journal:
+        journal.adopt(["AAMkAGI0W=", "b-2"])
+        assert ids(journal, "AAMkAGI0W=", "b-2") == [None, None]
+        assert not journal.is_ambiguous("AAMkAGI0W=")
+        assert ids(journal, "AAMkAGI0w=", "B-2") == ["a-0", "a-1"]
+
+
+def test_a_former_record_that_may_be_either_ones_is_nobodys_until_a_file_names_one_alone(
+    path: Path,
+) -> None:
+    of_version_1(path, "AAMkAGI0w=")
+    pair = ["AAMkAGI0w=", "AAMkAGI0W="]
+    with open_journal(path, writing=True) as journal:
+        journal.adopt([*pair, *pair])
+        assert ids(journal, *pair) == [None, None]
+        assert [journal.is_ambiguous(key) for key in [*pair, "other"]] == [True, True, False]
+        journal.adopt(pair[:1])
+        assert ids(journal, *pair) == ["a-0", None]
+        assert [journal.is_ambiguous(key) for key in pair] == [False, False]
+
+
+def test_a_plan_reads_a_journal_of_the_former_version_and_leaves_it_as_it_is(path: Path) -> None:
+    of_version_1(path, "b-1")
+    before = path.read_bytes()
+    with open_journal(path, writing=False) as journal, journal.rehearsal() as copy:
+        copy.adopt(["B-1"])
+        assert ids(copy, "B-1") == ["a-0"]
+        assert copy.is_anothers("B-2", "A-0")
+    assert path.read_bytes() == before
+
+
+def test_the_former_program_does_not_write_to_a_journal_whose_records_it_would_not_find(
+    path: Path,
+) -> None:
+    of_version_1(path, "b-1")
+    with open_journal(path, writing=True):
+        pass
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    connection.close()
+
+
+def test_whose_appointment_it_is_is_found_by_an_index_in_former_journals_too(path: Path) -> None:
+    of_version_1(path, "b-1")
+    with open_journal(path, writing=True) as journal:
+        steps: list[str] = []
+        journal._connection.set_trace_callback(steps.append)
+        journal.is_anothers("B-1", "A-0")
+        journal._connection.set_trace_callback(None)
+        [plan] = journal._connection.execute(f"EXPLAIN QUERY PLAN {steps[0]}").fetchall()
+        assert "USING INDEX booking_of_appointment (appointment_id=?)" in plan[3]
+
+
+# -- the disk ----------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_said_to_be_full_and_nothing_is_to_be_restored(path: Path) -> None:
+    put(path, "B-0", MADE)
+
+    def fill() -> None:
+        with open_journal(path, writing=True) as journal:
+            # what SQLite then says is what it says of a full disk
+            [pages] = journal._connection.execute("PRAGMA page_count").fetchone()
+            journal._connection.execute(f"PRAGMA max_page_count = {pages}")
+            for number in range(1000):
+                journal.put(f"B-{number}", replace(MADE, former_ids=("x" * 100,) * 10))
+
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        fill()
+    assert raised.value.filename == str(path)
+    assert read(path, "B-0") is not None
+
+
+NO_ROOM = """
+import resource, sys
+from pathlib import Path
+from protocols.account.journal import open_journal
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
+try:
+    with open_journal(Path(sys.argv[1]), writing=True):
+        pass
+except OSError as error:
+    print("OSError", error.strerror)
+"""
+
+
+def test_a_journal_that_the_disk_has_no_room_for_is_not_made_and_the_disk_is_to_blame(
+    path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_ROOM, str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("OSError")
+    assert not path.exists()
 
 
 def test_a_journal_is_in_a_folder_of_this_machine(tmp_path: Path) -> None:

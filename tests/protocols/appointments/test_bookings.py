@@ -341,7 +341,7 @@ def test_the_flags_that_have_messages_sent_are_those_that_are_on() -> None:
 )
 def test_not_created_is_understood_however_it_is_written(journal: Journal, said: str) -> None:
     lose(journal, entry_of())
-    assert settle(journal, {" b-1 ": said}) == 0
+    assert settle(journal, {" B-1 ": said}) == 0
     assert what(planned(journal, entry_of())) == (Step.CREATE, GIVEN)
 
 
@@ -467,7 +467,7 @@ def test_what_is_uncertain_and_not_in_the_file_is_counted(journal: Journal) -> N
 
 def test_every_sentence_is_one_and_has_no_gap_left() -> None:
     details = {"key": "B-1", "word": "w", "flags": "f", "appointment_id": "a", "ids": "i",
-               "what": "It"}  # fmt: skip
+               "what": "It", "attempts": 2}  # fmt: skip
     for code in SENTENCES:
         entry = entry_of()
         entry.end(Outcome.UNKNOWN, code, **details)

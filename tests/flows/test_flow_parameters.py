@@ -1,0 +1,116 @@
+"""What the flows take for their flags and numbers when they are called from Python."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from prefect import Flow
+
+from flows.bulk_update_cases import bulk_update_cases
+from flows.export_cases import export_cases
+from flows.import_cases import import_cases
+from flows.parameters import with_checked_parameters
+from flows.sync_appointments import sync_appointments
+from flows.update_cases import update_cases
+from tasks.policy import RunError
+
+CANARY = "B-17 Okafor"
+FLOWS: list[Flow[..., Any]] = [
+    export_cases, import_cases, update_cases, bulk_update_cases, sync_appointments,
+]  # fmt: skip
+PLAIN = {"boolean", "integer", "number", "array", "object"}
+
+
+def given(function: Any, **parameters: Any) -> dict[str, Any]:
+    """What `function` gets of these parameters."""
+    return asyncio.run(with_checked_parameters(function)(**parameters))  # type: ignore[no-any-return]
+
+
+async def takes_all(
+    flag: bool = False,
+    count: int = 1,
+    seconds: float | None = None,
+    names: list[str] | None = None,
+    source: str = "x",
+) -> dict[str, Any]:
+    return {"flag": flag, "count": count, "seconds": seconds, "names": names, "source": source}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("flag", "False", False),
+        ("flag", "no", False),
+        ("flag", "true", True),
+        ("flag", 0, False),
+        ("flag", 1, True),
+        ("count", "500", 500),
+        ("count", 500.0, 500),
+        ("seconds", "2.5", 2.5),
+        ("seconds", 3, 3.0),
+        ("seconds", None, None),
+        ("names", ("a", "b"), ["a", "b"]),
+        ("source", 17, 17),
+    ],
+)
+def test_a_value_is_taken_for_what_it_means(name: str, value: Any, expected: Any) -> None:
+    assert given(takes_all, **{name: value})[name] == expected
+    assert type(given(takes_all, **{name: value})[name]) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("flag", CANARY, "flag must be true or false."),
+        ("flag", None, "flag must be true or false."),
+        ("flag", 2, "flag must be true or false."),
+        ("flag", ["no"], "flag must be true or false."),
+        ("count", CANARY, "count must be a whole number."),
+        ("count", 2.5, "count must be a whole number."),
+        ("count", True, "count must be a whole number."),
+        ("seconds", CANARY, "seconds must be a number."),
+        ("seconds", float("inf"), "seconds must be a number."),
+        ("seconds", float("nan"), "seconds must be a number."),
+        ("seconds", False, "seconds must be a number."),
+        ("names", CANARY, "names must be a list of texts."),
+        ("names", [CANARY, 1], "names must be a list of texts."),
+    ],
+)
+def test_what_means_nothing_is_a_sentence_without_the_value(
+    name: str, value: Any, sentence: str
+) -> None:
+    state = given(takes_all, **{name: value})
+    assert (state.type.value, state.message) == ("FAILED", sentence)  # type: ignore[attr-defined]
+    assert isinstance(state.data, RunError)  # type: ignore[attr-defined]
+    assert state.data.__cause__ is None  # type: ignore[attr-defined]
+
+
+def typed(flow: Flow[..., Any]) -> list[str]:
+    """The flow's parameters that are no plain texts."""
+    found = []
+    for name, field in flow.parameters.properties.items():
+        kinds = {each.get("type") for each in [field, *field.get("anyOf", [])]}
+        if kinds & PLAIN or "enum" in field:
+            found.append(name)
+    return found
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_no_flow_takes_anything_for_a_flag_a_number_a_choice_or_a_list(
+    flow: Flow[..., Any], run_log: list[str]
+) -> None:
+    names = typed(flow)
+    assert len(names) >= 3
+    others = {"source": "nothing.csv"} if "source" in flow.parameters.properties else {}
+
+    async def run(name: str) -> Any:
+        return await flow(**others, **{name: CANARY}, return_state=True)
+
+    for name in names:
+        state = asyncio.run(run(name))
+        assert state.is_failed()
+        assert str(state.message).startswith(f"{name} must be ")
+        assert CANARY not in str(state.message)
+    assert CANARY not in "\n".join(run_log)
+    assert "Traceback" not in "\n".join(run_log)
