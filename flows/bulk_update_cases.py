@@ -23,7 +23,6 @@ from flows.writing import (
     WritingRun,
     change_ledger,
     ending,
-    ids_of_jobs,
     read_source,
     show,
 )
@@ -136,7 +135,7 @@ async def bulk_update_cases(
     try:
         options = _Options(
             dry_run, verify, compare_to, str(exports), batch_size, job_poll_seconds,
-            job_timeout_seconds, Waiting(wait_seconds, first_run), ids_of_jobs(abandon_jobs),
+            job_timeout_seconds, Waiting(wait_seconds, first_run), frozenset(abandon_jobs or ()),
         )  # fmt: skip
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():

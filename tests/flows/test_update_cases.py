@@ -713,7 +713,7 @@ def test_of_several_customers_those_who_are_missing_are_added_and_a_doubtful_one
     assert patches(sandbox, 5) == [{"notes": "New"}]
     sandbox.requests.clear()
     again = run_update(source)
-    assert again.ends == [SAME_NAMES, run.ends[1], SAME_NAMES, SAME_NAMES]
+    assert again.ends == [SAME_NAMES, run.ends[1], SAME_NAMES, LACKING]
     assert patches(sandbox) == []
 
 
