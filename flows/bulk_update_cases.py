@@ -24,12 +24,11 @@ from flows.writing import (
     WritingRun,
     change_ledger,
     ending,
-    ids_of_jobs,
     read_source,
     show,
 )
 from protocols.account.lock import Waiting, account_lock
-from protocols.reading.exported import exported_cases
+from protocols.reading.exported import count_exported, exported_cases
 from protocols.reading.lookup import ids_changed_since
 from protocols.rows.run_files import run_folder
 from protocols.rows.stop_signal import cancelled_by_sigterm
@@ -41,6 +40,7 @@ from protocols.updating.open_jobs import look_beside, wait_for_open_jobs
 from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import BULK_UPDATE
 from tasks.api_jobs import JobBoard, job_pace
+from tasks.cases import count_cases
 from tasks.connection import connected
 from tasks.policy import RunError, hide_expected_tracebacks
 from tasks.progress import Progress
@@ -140,7 +140,7 @@ async def bulk_update_cases(
     try:
         options = _Options(
             dry_run, verify, compare_to, str(exports), batch_size, job_poll_seconds,
-            job_timeout_seconds, Waiting(wait_seconds, first_run), ids_of_jobs(abandon_jobs),
+            job_timeout_seconds, Waiting(wait_seconds, first_run), frozenset(abandon_jobs or ()),
         )  # fmt: skip
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
@@ -177,8 +177,9 @@ async def _work(
         changed = await ids_changed_since(watermark, workspace, progress)
         if changed is not None:
             entries = end_unchanged_by(exported.without(changed), entries)
-            settled = [entry for entry in all_entries if entry.outcome is Outcome.UNCHANGED]
-            entries = [*entries, *await gone_since(settled, workspace, progress)]
+            if await count_cases() != await count_exported(options.exports, changed):
+                settled = [entry for entry in all_entries if entry.outcome is Outcome.UNCHANGED]
+                entries = [*entries, *await gone_since(settled, workspace, progress)]
     if options.dry_run:
         for entry in await look_at(entries, workspace, progress):
             entry.end(Outcome.PLANNED)

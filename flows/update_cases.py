@@ -22,7 +22,6 @@ from flows.writing import (
     WritingRun,
     change_ledger,
     ending,
-    ids_of_jobs,
     read_source,
     show,
 )
@@ -89,7 +88,7 @@ async def update_cases(
     """
     hide_expected_tracebacks()
     try:
-        abandoned = ids_of_jobs(abandon_jobs)
+        abandoned = frozenset(abandon_jobs or ())
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():
             async with connected(connection) as client:

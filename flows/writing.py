@@ -5,7 +5,7 @@ one flow does (its own module), or how an expected error ends a run (`flows/endi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -130,18 +130,6 @@ class WritingRun:
             rejected_file=str(files.rejected) if files.rejected else None,
             dry_run=self.dry_run,
         )
-
-
-def ids_of_jobs(given: object) -> Collection[str]:
-    """What the parameter `abandon_jobs` names.
-
-    Raises:
-        RunError: it isn't a list of ids.
-    """
-    named = given if isinstance(given, list | tuple | set) else [given] if given else []
-    if not all(isinstance(each, str) for each in named):
-        raise RunError('abandon_jobs must be a list of ids of jobs, such as ["9b1c..."].')
-    return frozenset(each.strip() for each in named)
 
 
 async def read_source(

@@ -112,6 +112,23 @@ def lost_of_person(sent: Person, made: Person) -> list[str]:
     return [name for name in sent if name in made and not is_kept(name, sent[name], made[name])]
 
 
+def lacking_of_person(sent: Person, has: Person) -> list[str]:
+    """Wire names of what was sent of a person and a customer hasn't got, or only the beginning of;
+    what is another value is somebody's own."""
+    lost = lost_of_person(sent, has)
+    return [name for name in lost if _is_beginning(name, sent[name], has[name])]
+
+
+def _is_beginning(name: str, sent: str | None, has: str | None) -> bool:
+    shown = canonical(unescaped(has))
+    is_blank = not shown.strip(_ZEROS) if name == "date_of_birth" else not shown
+    return is_blank or canonical(unescaped(sent)).startswith(shown)
+
+
+_ZEROS = "0-/:t.z "
+"""Of such signs is MySQL's date for none."""
+
+
 def is_kept(name: str, sent: str | None, shown: str | None) -> bool:
     """Whether a value is the same but for its form: blanks, entities, case, the form of a date.
 
@@ -120,7 +137,7 @@ def is_kept(name: str, sent: str | None, shown: str | None) -> bool:
     wanted, has = canonical(unescaped(sent)), canonical(unescaped(shown))
     if wanted == has or not wanted:
         return True
-    is_date_of_zeros = name == "date_of_birth" and not has.strip("0-/:t.z ")  # MySQL's for none
+    is_date_of_zeros = name == "date_of_birth" and not has.strip(_ZEROS)
     return bool(has) and not is_date_of_zeros and _has_same_form(name, wanted, has)
 
 

@@ -68,7 +68,7 @@ class JobRecords:
         return sorted(found, key=lambda record: record.submitted_at)
 
 
-class _Stored(msgspec.Struct):
+class _Stored(msgspec.Struct, omit_defaults=True):
     submitted_at: Annotated[datetime, msgspec.Meta(tz=True)]
     rows: int
     job_id: str | None

@@ -38,6 +38,23 @@ async def exported_cases(
     return await asyncio.to_thread(_read, open_output(exports), exports, account, ids, refs)
 
 
+@file_task(name="count-exported")
+async def count_exported(exports: str, changed: Collection[str]) -> int:
+    """How many cases there are if none was deleted since the latest export: those that it has, and
+    those of the ids `changed` since that it hasn't.
+
+    Raises:
+        OutputError: it can't be read.
+    """
+
+    def read() -> int:
+        output = open_output(exports)
+        cases = _table(output, f"{output.latest().get('snapshot')}/cases.parquet", ["id"])
+        return len({*cases["id"].to_pylist(), *changed})
+
+    return await asyncio.to_thread(read)
+
+
 def _read(
     output: Output, exports: str, account: str, ids: Collection[str], refs: Collection[str]
 ) -> tuple[Found, str]:

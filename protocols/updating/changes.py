@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from protocols.kept import lost_of_person
+from protocols.kept import lacking_of_person
 from protocols.people import likest, made_of, missing_people
 from protocols.reading.found import FoundCase
 from protocols.rows.ledger import STOPPED, Entry
@@ -234,7 +234,7 @@ class ChangeEntry(Entry):
         }
 
     def lost_of_people(self, *, shows_births: bool) -> list[str]:
-        """What the row's people have, by wire names, and the customers don't who are taken for
+        """What the row's people have, by wire names, and the customers lack who are taken for
         them, whoever added these; by their names they were found, so those aren't compared.
         """
         assert self.case is not None
@@ -242,7 +242,7 @@ class ChangeEntry(Entry):
         lost = {
             name: None
             for position, other in made_of(people, self.case.customers).items()
-            for name in lost_of_person(people[position], other)
+            for name in lacking_of_person(people[position], other)
             if name not in _NAMES and (shows_births or name != "date_of_birth")
         }
         return list(lost)

@@ -114,7 +114,8 @@ async def gone_since(
 ) -> list[ChangeEntry]:
     """Of entries that an export has settled: those of which the account has to be asked after all.
 
-    A deletion is in no list of changes, so up to `MAX_ASKED` cases are asked for by their ids. Of
+    To be asked where cases were deleted, which is in no list of changes: up to `MAX_ASKED` cases
+    are asked for by their ids; of
     more, these are a sample: where one is gone, all are to be looked at; else the others say that
     they weren't.
     """

@@ -297,8 +297,11 @@ def _confirm(updater: Updater, entry: ChangeEntry, case: FoundCase) -> None:
         before = [person for person in case.customers if person["id"] in known]
         added = missing_people(entry.wanted.customers, before)
         made = [lost_values(person, case.customers, known) for person in added]
-        lost = entry.lost_of_people(shows_births=updater.shows_births)
-        if any("last_name" in names for names in made):
+        lost = {name: None for names in made for name in names}
+        if not updater.shows_births:
+            lost.pop("date_of_birth", None)
+        lost |= dict.fromkeys(entry.lost_of_people(shows_births=updater.shows_births))
+        if "last_name" in lost:
             updater.stop_for(entry, "surname_dropped")
         elif lost:
             entry.end(Outcome.PARTIAL, "values_lost", what=", ".join(lost))

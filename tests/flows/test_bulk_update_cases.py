@@ -1383,26 +1383,28 @@ def test_what_arrives_in_another_form_is_told_from_what_arrives_otherwise(
     assert sent_ids(sandbox) == [second]
 
 
-def test_rows_that_the_latest_export_settles_are_asked_for_being_there(
+def test_rows_that_the_latest_export_settles_are_asked_for_being_there_where_cases_are_gone(
     start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox = start_sandbox(cases=30)
     ids = sandbox.store.ids[:6]
     for case_id in ids:
-        sandbox.store.change(case_id, notes=f"New {case_id}")
-    asyncio.run(export_cases(output="exports"))
+        sandbox.store.case(case_id)["notes"] = f"New {case_id}"  # type: ignore[index]
+    export()
     source = write_changes(ids)
-    for max_asked, code in ((200, None), (3, "by_export")):
+    unchanged = ("unchanged", None, 0)
+
+    def ends(max_asked: int) -> list[tuple[str, str | None, int]]:
         monkeypatch.setattr("protocols.updating.matching.MAX_ASKED", max_asked)
-        run = run_update(source, compare_to="latest", exports="exports")
-        assert run.ends == [("unchanged", None, 0), ("unchanged", code, 0)] * 3
+        return run_update(source, compare_to="latest", exports="exports").ends
+
+    sandbox.store.delete(sandbox.store.ids[-1])  # of which the file has nothing
+    assert ends(3) == [unchanged, ("unchanged", "by_export", 0)] * 3
     for case_id in ids[2:4]:
         sandbox.store.delete(case_id)
     for max_asked in (3, 200):
-        monkeypatch.setattr("protocols.updating.matching.MAX_ASKED", max_asked)
-        run = run_update(source, compare_to="latest", exports="exports")
         gone = [("rejected", "not_found", 0)] * 2
-        assert run.ends == [*[("unchanged", None, 0)] * 2, *gone, *[("unchanged", None, 0)] * 2]
+        assert ends(max_asked) == [*[unchanged] * 2, *gone, *[unchanged] * 2]
 
 
 # -- jobs that die within their rows -----------------------------------------------------------
