@@ -8,7 +8,10 @@ export UV_SYSTEM_CERTS := 1
 # Prefect's client would report how it is used
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo test check bench export import bulk update appointments sandbox server deploy worker run lock clean
+# a test waits for servers about as long as it computes
+PYTEST = $(BIN)/python -m pytest -n $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist loadfile
+
+.PHONY: help setup demo test soak check bench export import bulk update appointments sandbox server deploy worker run lock clean
 
 # where Prefect's server is; of deploy, worker and run an exported PREFECT_API_URL is stronger
 PORT ?= 4200
@@ -38,8 +41,11 @@ $(STAMP): requirements.lock
 demo: $(STAMP) ## import, change and export cases of a local WillSuite, show the results
 	@$(BIN)/python demo.py
 
-test: $(STAMP) ## run the whole test suite
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+test: $(STAMP) ## run the tests; those that kill processes and start servers are in `make soak`
+	$(PYTEST) -m "not soak"
+
+soak: $(STAMP) ## kill runs, machines and servers, and try the README's commands (SEED=1234)
+	$(PYTEST) -m soak --hypothesis-seed=$(SEED)
 
 check: $(STAMP) ## style, types and layers
 	$(BIN)/ruff check .

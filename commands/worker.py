@@ -110,7 +110,7 @@ def _tell_to_end(pid: int) -> None:
 
 
 async def work() -> None:
-    """Run a worker until SIGINT or SIGTERM; a second one doesn't wait for the runs."""
+    """Run a worker until SIGINT or SIGTERM; a second Ctrl-C doesn't wait for the runs."""
     async with server():
         pass
     worker = OrderlyWorker(work_pool_name=POOL)
@@ -123,15 +123,16 @@ async def work() -> None:
         finally:  # whether they have ended or not, the server being away or not
             working.cancel()
 
-    def on_signal() -> None:
-        if stopping:
-            working.cancel()
-        else:
+    def on_signal(signum: signal.Signals) -> None:
+        if not stopping:
             stopping.append(asyncio.create_task(stop()))
+        elif signum == signal.SIGINT:
+            # one SIGTERM may come twice: from the supervisor, and passed on by make
+            working.cancel()
 
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, on_signal)
+        loop.add_signal_handler(signum, on_signal, signum)
     with contextlib.suppress(asyncio.CancelledError):
         await working
     await asyncio.gather(*stopping, return_exceptions=True)

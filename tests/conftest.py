@@ -6,20 +6,36 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import certifi
 import pytest
 from accounts import known_from_before
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
+    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
+    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
+    temporary_settings,
+)
 from prefect.testing.utilities import prefect_test_harness
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 from willsuite import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+ONLY_FOR_THE_UI = (
+    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
+    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
+    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
+)
+"""Half of a server's work in a run is to record what only its UI and automations show."""
 
 
 @pytest.fixture(autouse=True)
-def no_account_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_account_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, one_authority: Path
+) -> None:
     """No test may reach a real account: neither by environment nor by a .env file."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(one_authority))
     for name in [name for name in os.environ if name.startswith("WILLSUITE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -27,8 +43,18 @@ def no_account_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="session")
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with one authority for TLS, which no test uses: loading all takes 45 ms a client."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    first = Path(certifi.where()).read_text().partition(begin)[2].partition(end)[0]
+    path = tmp_path_factory.mktemp("tls") / "authority.pem"
+    path.write_text(begin + first + end)
+    return path
+
+
+@pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """A real Prefect server (SQLite) for the session.
+    """A real Prefect server (SQLite) for the session, which doesn't record what the UI shows.
 
     Where TESTS_PREFECT_API_URL names a running one, that is used: quicker while one test is
     written; tests that look into the database need their own.
@@ -37,6 +63,16 @@ def prefect_server() -> Iterator[None]:
         with temporary_settings({PREFECT_API_URL: url}):
             yield
         return
+    with (
+        temporary_settings(dict.fromkeys(ONLY_FOR_THE_UI, False)),
+        prefect_test_harness(server_startup_timeout=120),
+    ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def recording_server() -> Iterator[None]:
+    """A Prefect server of a module's own, which records everything."""
     with prefect_test_harness(server_startup_timeout=120):
         yield
 
@@ -54,7 +90,7 @@ def start_sandbox(
             monkeypatch.setenv("WILLSUITE_BASE_URL", sandbox.url)
             monkeypatch.setenv("WILLSUITE_CLIENT_ID", CLIENT_ID)
             monkeypatch.setenv("WILLSUITE_CLIENT_SECRET", CLIENT_SECRET)
-            if "prefect_server" in request.fixturenames:
+            if {"prefect_server", "recording_server"} & set(request.fixturenames):
                 # ports come again: what an earlier test left is another account's
                 known_from_before(load_settings().account_name)
             return sandbox
@@ -63,7 +99,7 @@ def start_sandbox(
 
 
 @pytest.fixture
-def run_log(prefect_server: None) -> Iterator[list[str]]:
+def run_log() -> Iterator[list[str]]:
     """The log of flow and task runs as text, tracebacks included."""
     lines: list[str] = []
 

@@ -29,7 +29,7 @@ from flows.import_cases import import_cases
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(400)]
 
 
 def free_port() -> int:
@@ -304,6 +304,7 @@ def test_a_stopped_worker_ends_its_runs_in_order(
         assert code != 0
         assert "\nCrashed: " in said
         assert "Stopping: 1 run(s) are told to end" in worker.end()[1]
+    assert "the outcomes so far are in " in said, said
     folder = said.split("the outcomes so far are in ")[1].splitlines()[0].rstrip(".")
     outcomes = pq.read_table(f"{folder}/outcomes.parquet")["outcome"].to_pylist()
     assert len(outcomes) == 500

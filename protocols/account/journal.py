@@ -248,7 +248,9 @@ def open_journal(path: Path, *, writing: bool) -> Iterator[Journal]:
 def _explained(error: sqlite3.DatabaseError, path: Path) -> OSError | RunError:
     """A full disk is no reason to restore anything."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of its bits are details
-    if path.exists() and (number := _DISK_ERRORS.get(code)):
+    number = _DISK_ERRORS.get(code)
+    # one that isn't there can't be opened, either
+    if number is not None and (path.exists() or code != sqlite3.SQLITE_CANTOPEN):
         return OSError(number, os.strerror(number), str(path))
     return RunError(
         f"The journal {path} can't be read or written; restore it from a backup. Without it every "

@@ -47,4 +47,5 @@ def cancelled_by_sigterm() -> Iterator[None]:
 
 def _cancel_all() -> None:
     for run in _running:
-        run.cancel()
+        if not run.cancelling():  # a second signal must not cut short what the first one began
+            run.cancel()

@@ -25,7 +25,7 @@ async def recorded_logs() -> str:
 
 @pytest.fixture
 def leaked(
-    prefect_server: None,
+    recording_server: None,
     no_account_from_outside: None,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -47,6 +47,7 @@ def leaked(
         # it is the right log, and the right database
         assert "Finished in state" in shown
         assert f"{flow}-result".encode() in kept
+        assert b"prefect.task-run.Completed" in kept
         return [word for word in words if word in shown or word.encode() in kept]
 
     return look

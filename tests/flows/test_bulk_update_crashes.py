@@ -45,6 +45,8 @@ from sandbox.server import Sandbox
 from sandbox.store import Store
 from willsuite import load_settings
 
+pytestmark = pytest.mark.soak
+
 StartSandbox = Callable[..., Sandbox]
 BULK = "/cases-bulk-update"
 POLL = "/api-jobs/*"

@@ -17,6 +17,8 @@ from prefect.settings import PREFECT_API_URL
 from sandbox.faults import Change, Fault
 from sandbox.server import Sandbox
 
+pytestmark = pytest.mark.soak
+
 ROOT = Path(__file__).resolve().parents[2]
 
 EXPORT = """

@@ -23,6 +23,8 @@ from sandbox.faults import Applied, Drip, Drop, Fault, Late, RandomFaults
 from sandbox.server import Sandbox
 from sandbox.store import Store
 
+pytestmark = pytest.mark.soak
+
 StartSandbox = Callable[..., Sandbox]
 
 SEED = int(os.environ.get("IMPORT_CRASH_SEED", "1"))

@@ -20,6 +20,8 @@ from flows.writing import IncompleteRunError, RunSummary
 from sandbox.faults import Applied, Drip, Drop, Fault, Late, RandomFaults
 from sandbox.server import Options, Sandbox
 
+pytestmark = pytest.mark.soak
+
 StartSandbox = Callable[..., Sandbox]
 Row = dict[str, str]
 

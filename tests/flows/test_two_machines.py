@@ -30,6 +30,8 @@ from sandbox.faults import Drop, Fault, JobFault, Late
 from sandbox.server import Sandbox
 from willsuite import load_settings
 
+pytestmark = pytest.mark.soak
+
 StartSandbox = Callable[..., Sandbox]
 
 

@@ -21,6 +21,8 @@ from sandbox.faults import Applied, Drip, Drop, Fault, Late, RandomFaults
 from sandbox.people import case_of
 from sandbox.server import Sandbox
 
+pytestmark = pytest.mark.soak
+
 StartSandbox = Callable[..., Sandbox]
 
 SEED = int(os.environ.get("UPDATE_CRASH_SEED", "1"))

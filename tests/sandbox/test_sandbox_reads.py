@@ -784,13 +784,11 @@ def test_the_client_reads_filled_meta_as_texts_by_field_id():
     assert decoded(documented_page(body)).cases[0].meta == meta
 
 
-def test_the_client_refuses_meta_that_is_a_list_with_entries():
+def test_the_client_keeps_meta_that_is_a_list_with_entries():
     body = documented_case(meta=["NO"])
 
-    with pytest.raises(ContractError):
-        decode_case(json.dumps(body).encode())
-    with pytest.raises(ContractError):
-        decoded(documented_page(body))
+    assert decode_case(json.dumps(body).encode()).meta == {"0": "NO"}
+    assert decoded(documented_page(body)).unread_values == {"case.meta": 1}
 
 
 def test_the_client_reads_words_where_the_schemas_promise_them():

@@ -32,9 +32,9 @@ ids = st.one_of(st.uuids().map(str), st.text(min_size=1, max_size=8), st.integer
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(ids, max_size=20), min_size=1, max_size=5))
+@given(st.lists(st.lists(ids, max_size=20), min_size=1, max_size=5), st.booleans())
 def test_of_every_id_the_latest_copy_comes_back_in_order(
-    tmp_path_factory: pytest.TempPathFactory, pages: list[list[str]]
+    tmp_path_factory: pytest.TempPathFactory, pages: list[list[str]], at_once: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("spool")
     parts = []
@@ -45,13 +45,16 @@ def test_of_every_id_the_latest_copy_comes_back_in_order(
         newest.update(dict.fromkeys(page, number))
     random.Random(0).shuffle(parts)
     wanted = sorted(newest, key=lambda text: text.encode())
-    assert read(parts) == [f"{i}@{newest[i]}" for i in wanted]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spool, "AT_ONCE_BYTES", spool.AT_ONCE_BYTES if at_once else 0)
+        assert read(parts) == [f"{i}@{newest[i]}" for i in wanted]
 
 
 def test_tables_come_in_pieces_of_bounded_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool, "ROWS_AT_ONCE", 50)
+    monkeypatch.setattr(spool, "AT_ONCE_BYTES", 0)
     many = [f"{number:08x}" for number in random.Random(1).sample(range(16**8), 2000)]
     spool.write_part(tmp_path / "a", [rows(many, 1)])
     sizes = [len(table) for table in spool.merged([tmp_path / "a"])]
