@@ -9,7 +9,8 @@ export UV_SYSTEM_CERTS := 1
 export DO_NOT_TRACK := 1
 
 # a test waits for servers about as long as it computes
-PYTEST = $(BIN)/python -m pytest -n $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist loadfile
+WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
 .PHONY: help setup demo test soak check bench export import bulk update appointments sandbox server deploy worker run lock clean
 
@@ -42,10 +43,10 @@ demo: $(STAMP) ## import, change and export cases of a local WillSuite, show the
 	@$(BIN)/python demo.py
 
 test: $(STAMP) ## run the tests; those that kill processes and start servers are in `make soak`
-	$(PYTEST) -m "not soak"
+	$(PYTEST) --dist worksteal -m "not soak"
 
-soak: $(STAMP) ## kill runs, machines and servers, and try the README's commands (SEED=1234)
-	$(PYTEST) -m soak --hypothesis-seed=$(SEED)
+soak: $(STAMP) ## kill runs, machines and servers; try the README's commands; look for leaks
+	$(PYTEST) --dist loadfile -m soak --durations=10
 
 check: $(STAMP) ## style, types and layers
 	$(BIN)/ruff check .

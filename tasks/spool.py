@@ -26,7 +26,7 @@ ROWS_AT_ONCE = 10_000
 """About how many cases are in memory while a snapshot is written; also its row groups."""
 
 AT_ONCE_BYTES = 2_000_000
-"""Parts up to this size together are read whole: 64 nearly empty ranges take a tenth of a second."""
+"""Up to this size parts are read whole: 64 nearly empty ranges take a tenth of a second."""
 
 _BOUNDARIES = [f"{number:02x}" for number in range(4, 256, 4)]
 

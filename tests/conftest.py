@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from accounts import known_from_before
 from prefect.settings import (
     PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
     PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
     PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
     PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
@@ -22,12 +24,20 @@ from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 from willsuite import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+MEMORY_FOR_FILES_BYTES = 4_000_000_000
 ONLY_FOR_THE_UI = (
     PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
     PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
     PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
 )
 """Half of a server's work in a run is to record what only its UI and automations show."""
+
+
+def pytest_configure() -> None:
+    """Temporary files in memory, where there is room: a run syncs a dozen of them to the disk."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_FOR_FILES_BYTES:
+        os.environ.setdefault("TMPDIR", str(memory))
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +73,9 @@ def prefect_server() -> Iterator[None]:
         with temporary_settings({PREFECT_API_URL: url}):
             yield
         return
+    quiet = dict.fromkeys((*ONLY_FOR_THE_UI, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED), False)
     with (
-        temporary_settings(dict.fromkeys(ONLY_FOR_THE_UI, False)),
+        temporary_settings(quiet),
         prefect_test_harness(server_startup_timeout=120),
     ):
         yield
@@ -73,7 +84,10 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def recording_server() -> Iterator[None]:
     """A Prefect server of a module's own, which records everything."""
-    with prefect_test_harness(server_startup_timeout=120):
+    with (
+        temporary_settings(dict.fromkeys(ONLY_FOR_THE_UI, True)),
+        prefect_test_harness(server_startup_timeout=120),
+    ):
         yield
 
 

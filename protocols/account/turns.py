@@ -161,8 +161,9 @@ class Queue:
         return number, newest, before
 
     async def leave(self) -> None:
-        """Take the ticket back."""
-        await shared.remove(self._tickets + self._ticket)
+        """Take the ticket back, if there is one."""
+        if self._beaten_at > float("-inf"):
+            await shared.remove(self._tickets + self._ticket)
 
     def _is_gone(self, newest: Holder, number: int) -> bool:
         # from the same place, it would hold the lock file that this run holds

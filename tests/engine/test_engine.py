@@ -73,7 +73,10 @@ ONE_AT_A_TIME = {
 ROOT = Path(__file__).resolve().parents[2]
 LONDON = ZoneInfo("Europe/London")
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]  # the first one starts both servers; each wait has a bound
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.timeout(600),
+]  # the first one starts both servers; each wait has a bound
 
 
 def state_of(client: SyncPrefectClient, run: FlowRun) -> str:

@@ -529,7 +529,7 @@ def nothing(_monkeypatch: pytest.MonkeyPatch) -> None:
         (plain_http, {}, ConfigurationError, "must start with https://"),
         (unreachable, {}, TokenUnavailableError, "Check WILLSUITE_BASE_URL"),
         (no_credentials, {}, ConfigurationError, "WILLSUITE_CLIENT_ID must be set"),
-        (nothing, {"mode": "partial"}, RunError, 'use mode="full"'),
+        (nothing, {"mode": "partial"}, RunError, 'mode must be "full" or "incremental"'),
         (nothing, {"mode": "incremental"}, RunError, 'use mode="full"'),
         (nothing, {"updated_after": "soon"}, RunError, "must be a time like"),
         (nothing, {"keep_last": 0}, RunError, "at least 1"),

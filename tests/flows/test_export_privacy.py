@@ -10,6 +10,8 @@ from flows.export_cases import export_cases
 from sandbox.faults import Fault, Status
 from sandbox.server import Sandbox
 
+pytestmark = pytest.mark.soak
+
 CANARIES = ["Canaria-Wren", "canary@example.org", "07700900999", "Her illness", "QX9 9QX"]
 
 

@@ -22,6 +22,8 @@ from sandbox.server import Sandbox
 from schemas.outcomes import Outcome
 from willsuite.errors import AuthenticationError
 
+pytestmark = pytest.mark.soak
+
 StartSandbox = Callable[..., Sandbox]
 Leaks = Callable[[Sequence[str]], list[str]]
 

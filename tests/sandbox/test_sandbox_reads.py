@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET
-from willsuite.errors import ContractError
 from willsuite.records import CrmField, Customer, decode_case, decode_crm_fields, decode_page
 
 # Written down from the vendor page "Cases" (and "CRM Fields"), not computed from the sandbox.
