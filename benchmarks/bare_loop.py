@@ -56,7 +56,7 @@ async def bare_export(base_url: str, client_id: str, secret: str, folder: Path, 
         waiting = [nested_cases(case_columns(first.cases), 1)[0]]
 
         def flush() -> None:
-            tables = flat_tables(pa.concat_tables([NESTED.empty_table(), *waiting]), labels)
+            tables = flat_tables(pa.concat_tables([NESTED.empty_table(), *waiting]), labels, {})
             for name, table in tables._asdict().items():
                 writers[name].write_table(table)
             waiting.clear()

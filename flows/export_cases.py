@@ -20,6 +20,7 @@ from flows.endings import EXPECTED_ERRORS, failed, run_here
 from flows.parameters import with_checked_parameters
 from protocols.reading.listing import WIRE_TIME, Listing, list_cases
 from protocols.reading.past_exports import PastExport, PastExports
+from protocols.reading.shown_people import complete_people
 from protocols.reading.verification import Verification
 from schemas.case_tables import SCHEMA_VERSION
 from tasks.connection import connected
@@ -62,6 +63,10 @@ class ExportSummary(TypedDict):
     sweeps: int
     pruned: int
     """Old snapshots removed."""
+    completed: int
+    """Cases that were read by their ids, because the list left people out."""
+    incomplete: int
+    """Cases that can't be read by their ids, and may lack people."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +126,25 @@ async def export_cases(
             summary = await _export(open_output(str(output)), account, options)
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
+    return Completed(message=_told(summary), data=summary)  # type: ignore[return-value]
+
+
+def _told(summary: ExportSummary) -> str:
     message = (
         f"{summary['cases']:,} cases exported to {summary['snapshot']}, "
         f"verification: {summary['verification']}."
     )
-    return Completed(message=message, data=summary)  # type: ignore[return-value]
+    if summary["completed"]:
+        message += (
+            f" WillSuite's list left people of {summary['completed']:,} case(s) out; these were "
+            "read by their ids."
+        )
+    if summary["incomplete"]:
+        message += (
+            f" {summary['incomplete']:,} case(s) can't be read by their ids and lack people "
+            "whom the list leaves out."
+        )
+    return message
 
 
 async def _export(output: Output, account: str, options: _Options) -> ExportSummary:
@@ -136,13 +155,16 @@ async def _export(output: Output, account: str, options: _Options) -> ExportSumm
         labels, fields_note = await _field_labels()
         with Progress("export-cases-progress").shown() as progress:
             listing = await list_cases(workspace, options.filters, progress)
+            await complete_people(listing, progress)
             logger.info("Listed %s cases: %s.", f"{listing.rows:,}", listing.verification)
         if listing.verification is Verification.UNCONVERGED and not options.allow_unverified:
             raise UnverifiedExportError(_unverified(listing))
         if not options.filters.query() and not options.allow_shrink:
             _refuse_shrunken(listing, past.last_verified_full())
         tables = workspace / "tables"
-        files = await write_snapshot(listing.parts, sorted(listing.gone), labels, tables)
+        files = await write_snapshot(
+            listing.parts, sorted(listing.gone), labels, listing.birth_forms, tables
+        )
         assert files["cases"].rows == listing.rows, "what was listed is what was written"
         manifest = _manifest(account, listing, files, fields_note)
         is_latest, pruned = _publish(output, past, tables, manifest, options.keep_last)
@@ -158,6 +180,8 @@ async def _export(output: Output, account: str, options: _Options) -> ExportSumm
         case_meta=files["case_meta"].rows,
         sweeps=len(listing.sweeps),
         pruned=pruned,
+        completed=listing.completed,
+        incomplete=listing.incomplete,
     )
 
 
@@ -275,8 +299,11 @@ def _manifest(
         "looked_up": listing.looked_up,
         "gone": len(listing.gone),
         "caught_up": listing.caught_up,
+        "completed": listing.completed,
+        "incomplete": listing.incomplete,
         "unknown_fields": dict(listing.unknown_fields),
         "unread_values": dict(listing.unread_values),
+        "date_of_birth_forms": dict(listing.birth_forms),
         "crm_fields": fields_note,
     }
 

@@ -7,7 +7,8 @@ Columns are the vendor's fields under their wire names, with these decisions:
 
 - texts are stored exactly as sent; an empty text stays an empty text, null stays null;
 - `date_of_birth` is text too: the vendor never shows one in an answer, so its format is unknown,
-  and a day guessed wrong in a will is worse than a text;
+  and a day guessed wrong in a will is worse than a text; `date_of_birth_date` is the day that it
+  means, null where that can't be told (`birth_dates.py`);
 - `is_active` and `is_deceased` are booleans, whether 0/1, "0"/"1" or true/false came; null where
   the field was missing or unreadable;
 - `customers.case_id` is the id of the case the customer came in, `case_meta.value` is text.
@@ -25,7 +26,9 @@ import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
 
-SCHEMA_VERSION = "1"
+from schemas.birth_dates import birth_days, birth_forms
+
+SCHEMA_VERSION = "2"
 
 _METADATA = {"willsuite_schema_version": SCHEMA_VERSION}
 _CASE_TEXTS = (
@@ -55,6 +58,7 @@ CUSTOMERS = pa.schema(
         _key("case_id"),
         *_texts(_CUSTOMER_TEXTS),
         pa.field("is_deceased", pa.bool_()),
+        pa.field("date_of_birth_date", pa.date32()),
     ],
     metadata=_METADATA,
 )
@@ -62,7 +66,9 @@ CASE_META = pa.schema(
     [_key("case_id"), _key("field_id"), *_texts(("field_label", "value"))], metadata=_METADATA
 )
 
-_PERSON = pa.struct([field for field in CUSTOMERS if field.name != "case_id"])
+_PERSON = pa.struct(
+    [field for field in CUSTOMERS if field.name not in ("case_id", "date_of_birth_date")]
+)
 _META_ENTRY = pa.struct([CASE_META.field("field_id"), CASE_META.field("value")])
 FETCH_NUMBER = "_fetch_number"
 NESTED = pa.schema(
@@ -136,6 +142,25 @@ def nested_cases(columns: CaseColumns, fetch_number: int) -> tuple[pa.Table, Cou
     return pa.Table.from_arrays(arrays, schema=NESTED), unread
 
 
+NAMES_JOINED_BY = " & "
+
+
+def lacking_people(nested: pa.Table) -> dict[str, int]:
+    """The cases whose `full_names` have more people than `customers`: how many these are, by id.
+
+    `full_names` is the names of all, joined (facts.md, Cases).
+    """
+    shown = pc.fill_null(pc.list_value_length(nested["customers"]), 0)
+    joins = pc.count_substring(pc.fill_null(nested["full_names"], ""), NAMES_JOINED_BY)
+    has_names = pc.not_equal(pc.fill_null(nested["full_names"], ""), "")
+    named = pc.if_else(has_names, pc.add(joins, 1), 0)
+    lacking = pc.greater(named, shown)
+    if not pc.any(lacking).as_py():
+        return {}
+    ids, counts = nested["id"].filter(lacking), shown.filter(lacking)
+    return dict(zip(ids.to_pylist(), counts.to_pylist(), strict=True))
+
+
 def latest_cases(nested: pa.Table) -> pa.Table:
     """`nested` sorted by id, each id once, in its latest copy."""
     order = pc.sort_indices(nested, sort_keys=[("id", "ascending"), (FETCH_NUMBER, "ascending")])
@@ -149,13 +174,25 @@ def latest_cases(nested: pa.Table) -> pa.Table:
     return ordered.filter(pa.concat_arrays([last_of_its_id, pa.array([True])]))
 
 
-def flat_tables(nested: pa.Table, field_labels: Mapping[str, str | None]) -> CaseTables:
-    """The three tables of `nested`; `field_labels` maps CRM field ids to labels."""
+def birth_forms_in(nested: pa.Table) -> Counter[str]:
+    """In which forms the customers of `nested` have their dates of birth."""
+    _, people = _flattened(nested["customers"])
+    return birth_forms(people.field("date_of_birth"))
+
+
+def flat_tables(
+    nested: pa.Table, field_labels: Mapping[str, str | None], forms: Mapping[str, int]
+) -> CaseTables:
+    """The three tables of `nested`.
+
+    `field_labels` maps CRM field ids to labels, `forms` are the account's of dates of birth.
+    """
     nested = nested.combine_chunks()
     ids = nested["id"]
     parents, people = _flattened(nested["customers"])
     person = dict(zip([field.name for field in _PERSON], people.flatten(), strict=True))
     person["case_id"] = ids.take(parents)
+    person["date_of_birth_date"] = birth_days(person["date_of_birth"], forms)
     meta_parents, entries = _flattened(nested["meta"])
     field_ids, values = entries.flatten()
     labels = pa.array(list(field_labels.values()), pa.string())
@@ -177,7 +214,7 @@ def check_tables(tables: CaseTables) -> None:
         TableError: a key is missing or empty, or a case comes twice.
     """
     for name, table, model in zip(CaseTables._fields, tables, _MODELS, strict=True):
-        frame = table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
+        frame = table.to_pandas(types_mapper=_DTYPES.get)
         try:
             model.validate(frame, lazy=True)
         except pandera.errors.SchemaErrors as failed:
@@ -211,13 +248,16 @@ def _flattened(lists: pa.ChunkedArray) -> tuple[pa.Array, pa.StructArray]:
     return pc.list_parent_indices(array), pc.list_flatten(array)
 
 
+_DTYPES = {pa.bool_(): pd.BooleanDtype(), pa.date32(): pd.ArrowDtype(pa.date32())}
+
+
 def _model(schema: pa.Schema, *, unique: list[str] | None) -> pandera.DataFrameSchema:
     """The pandera model of an Arrow schema: same columns, and keys that are there."""
     columns = {}
     for field in schema:
         is_key = not field.nullable
         columns[field.name] = pandera.Column(
-            pd.BooleanDtype() if field.type == pa.bool_() else str,
+            _DTYPES.get(field.type, str),
             nullable=not is_key,
             checks=pandera.Check.str_length(min_value=1, error="empty key") if is_key else None,
         )

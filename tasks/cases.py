@@ -5,18 +5,18 @@ Does not: deciding which pages to ask for, or whether they are all (`protocols/r
 """
 
 import asyncio
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
 
-from schemas.case_tables import CaseColumns, nested_cases
+from schemas.case_tables import CaseColumns, birth_forms_in, lacking_people, nested_cases
 from tasks.connection import connected
 from tasks.policy import read_task, write_task
 from tasks.progress import add_progress
@@ -39,6 +39,7 @@ ONE_CASES_ERRORS: tuple[type[WillSuiteError], ...] = (
     ContractError,
 )
 """Failures of a look-up that may be this case's alone: a server may stumble over its data."""
+LACKING_TO_TELL = 5
 Result = TypeVar("Result")
 
 
@@ -65,6 +66,11 @@ class PagesSeen:
     """The `Date` of the first answer."""
     unknown_fields: dict[str, int]
     unread_values: dict[str, int]
+    birth_forms: dict[str, int]
+    """How many dates of birth came in which form."""
+    lacking_people: dict[str, int]
+    """Some cases whose `full_names` have more people than they are shown with: how many these
+    are, by id."""
 
 
 @read_task(name="get-cases-pages", task_run_name="cases pages {first}-{last}, {per_page} a page")
@@ -220,6 +226,7 @@ async def together(calls: Iterable[Awaitable[Result]]) -> list[Result]:
 class _PageSeen:
     page: CasesPage
     table: pa.Table
+    lacking_people: dict[str, int]
     unread: Counter[str]
     first_id: str | None
     last_id: str | None
@@ -234,8 +241,9 @@ def _see(page: CasesPage) -> _PageSeen:
     # the records go, their table stays
     light = replace(page, cases=[])
     return _PageSeen(
-        light, table, unread, ids[0] if ids else None, ids[-1] if ids else None, in_order
-    )
+        light, table, lacking_people(table), unread,
+        ids[0] if ids else None, ids[-1] if ids else None, in_order,
+    )  # fmt: skip
 
 
 def case_columns(cases: Sequence[Case]) -> CaseColumns:
@@ -261,10 +269,13 @@ def _summed(first: int, last: int, part: Path, pages: Sequence[_PageSeen]) -> Pa
     latest = max(pages, key=lambda seen: seen.page.fetch_number).page
     unknown: Counter[str] = Counter()
     unread: Counter[str] = Counter()
+    forms: Counter[str] = Counter()
     for seen in pages:
         unknown.update(seen.page.unknown_fields)
         unread.update(seen.unread)
+        forms.update(birth_forms_in(seen.table))
     edges = [edge for seen in pages for edge in (seen.first_id, seen.last_id) if edge]
+    lacking = [seen.lacking_people for seen in pages]
     return PagesSeen(
         first=first,
         last=last,
@@ -280,4 +291,6 @@ def _summed(first: int, last: int, part: Path, pages: Sequence[_PageSeen]) -> Pa
         ),
         unknown_fields=dict(unknown),
         unread_values=dict(unread),
+        birth_forms=dict(forms),
+        lacking_people=dict(islice(ChainMap(*lacking).items(), LACKING_TO_TELL)),
     )

@@ -72,6 +72,7 @@ async def write_snapshot(
     parts: Sequence[Path],
     without: Sequence[str],
     field_labels: Mapping[str, str | None],
+    birth_forms: Mapping[str, int],
     folder: Path,
 ) -> dict[str, TableFile]:
     """Write the three Parquet tables of the listed cases into `folder`, checked and synced.
@@ -80,19 +81,21 @@ async def write_snapshot(
         parts: the part files of a listing (`tasks/spool.py`).
         without: ids to leave out.
         field_labels: CRM field ids to labels.
+        birth_forms: how many dates of birth the account has in which form.
         folder: where to; created.
 
     Raises:
         RunError: a table breaks its schema.
         OSError: the disk refuses.
     """
-    return await asyncio.to_thread(_write_tables, parts, without, field_labels, folder)
+    return await asyncio.to_thread(_write_tables, parts, without, field_labels, birth_forms, folder)
 
 
 def _write_tables(
     parts: Sequence[Path],
     without: Sequence[str],
     field_labels: Mapping[str, str | None],
+    birth_forms: Mapping[str, int],
     folder: Path,
 ) -> dict[str, TableFile]:
     private_folder(folder)
@@ -103,7 +106,7 @@ def _write_tables(
             name: stack.enter_context(_parquet_writer(path, name)) for name, path in paths.items()
         }
         for nested in merged(parts, without):
-            tables = flat_tables(nested, field_labels)
+            tables = flat_tables(nested, field_labels, birth_forms)
             try:
                 check_tables(tables)
             except TableError as error:

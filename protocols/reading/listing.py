@@ -6,7 +6,7 @@ publish (`tasks/snapshots.py`).
 """
 
 import asyncio
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -74,6 +74,14 @@ class Listing:
     """Records of the last sweep with a field that isn't documented, by field."""
     unread_values: Counter[str] = field(default_factory=Counter)
     """Flags of the last sweep that are neither true nor false, by column."""
+    birth_forms: Counter[str] = field(default_factory=Counter)
+    """Dates of birth of the last sweep, by the form they came in."""
+    lacking_people: dict[str, int] = field(default_factory=dict)
+    """Some cases of the last sweep that may have more people than these, by id."""
+    completed: int = 0
+    """Cases of which the list showed some people only (`shown_people.py`)."""
+    incomplete: int = 0
+    """Cases that may be such ones, and can't be read by their ids."""
 
     @property
     def rows(self) -> int:
@@ -170,6 +178,8 @@ async def _sweep(listing: Listing, page_size: int, first: PagesSeen | None = Non
     )
     listing.unknown_fields = _summed(batch.unknown_fields for batch in batches)
     listing.unread_values = _summed(batch.unread_values for batch in batches)
+    listing.birth_forms = _summed(batch.birth_forms for batch in batches)
+    listing.lacking_people = dict(ChainMap(*(batch.lacking_people for batch in batches)))
     if listing.gone:  # what is listed again is there again
         parts = [batch.part for batch in batches]
         listing.gone -= set(ids_with_hashes(parts, id_hashes([*listing.gone])))

@@ -6,8 +6,9 @@ import json
 import random
 import stat
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import duckdb
@@ -23,6 +24,7 @@ from sandbox.faults import Change, Drip, Drop, Fault, Html, Status, Truncate
 from sandbox.people import CRM_FIELDS, case_of
 from sandbox.server import Sandbox
 from sandbox.store import Store
+from sandbox.views import Views
 from schemas.case_tables import SCHEMAS
 from tasks.policy import OutputError, RunError
 from tasks.snapshots import LocalOutput
@@ -77,6 +79,8 @@ def expected(store: Store) -> dict[str, list[dict[str, Any]]]:
             row = {name: person.get(name) for name in SCHEMAS.customers.names}
             flag = person.get("is_deceased")
             row |= {"case_id": case_id, "is_deceased": None if flag is None else bool(flag)}
+            born = row["date_of_birth"]
+            row["date_of_birth_date"] = date.fromisoformat(born) if born else None
             tables["customers"].append(row)
         tables["case_meta"] += [
             {
@@ -499,6 +503,61 @@ def test_fields_the_documents_do_not_know_are_counted(
     manifest = manifest_of(tmp_path / "out")
     assert manifest["unknown_fields"] == {"case.shoe_size": 3}
     assert manifest["unread_values"] == {"case.is_active": 1}
+
+
+@pytest.mark.parametrize("shown", ["first", "none"])
+def test_people_whom_the_list_leaves_out_are_exported_and_it_is_said(
+    start_sandbox: StartSandbox, tmp_path: Path, shown: Literal["first", "none"]
+) -> None:
+    sandbox = start_sandbox(cases=120, views=Views(listed_people=shown))
+    state = end_of(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+    of_several = 0 if shown == "none" else 1
+    cases = [sandbox.store.case(case_id) for case_id in sandbox.store.ids]
+    lacking = sum(len(case["customers"]) > of_several for case in cases if case)
+    assert manifest_of(tmp_path / "out")["completed"] == lacking > 20
+    assert f"left people of {lacking} case(s) out" in str(state.message)
+
+
+def test_names_of_people_who_are_in_a_case_no_more_cost_a_few_questions(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=60)
+    for case_id in sandbox.store.ids[:40]:
+        sandbox.store.case(case_id)["full_names"] += " & Ms Once There"  # type: ignore[index]
+    export(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+    assert manifest_of(tmp_path / "out")["completed"] == 0
+    by_id = [seen for seen in sandbox.requests if seen.path.startswith("/cases/")]
+    assert len(by_id) == 5
+
+
+def test_a_case_with_people_left_out_that_cannot_be_read_is_counted(
+    start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = start_sandbox(cases=60, views=Views(listed_people="none"))
+    monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr("tasks.cases.get_cases.retry_delay_seconds", 0)
+    broken = sandbox.store.ids[7]
+    sandbox.faults = [Fault(Status(500), path=f"/cases/{broken}", times=None)]
+    state = end_of(tmp_path / "out")
+    manifest = manifest_of(tmp_path / "out")
+    assert manifest["incomplete"] == 1
+    assert "1 case(s) can't be read by their ids and lack people" in str(state.message)
+    lost = sandbox.store.case(broken)["customers"]  # type: ignore[index]
+    assert manifest["rows"]["customers"] == len(expected(sandbox.store)["customers"]) - len(lost)
+
+
+def test_a_date_of_birth_that_is_an_instant_is_its_day_in_london(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=60, views=Views(birth_dates="London"))
+    export(tmp_path / "out")
+    days = [row["date_of_birth_date"] for row in published(tmp_path / "out")["customers"]]
+    assert days == [row["date_of_birth_date"] for row in expected(sandbox.store)["customers"]]
+    assert manifest_of(tmp_path / "out")["date_of_birth_forms"] == {
+        "instant": sum(day is not None for day in days)
+    }
 
 
 def wrong_secret(monkeypatch: pytest.MonkeyPatch) -> None:

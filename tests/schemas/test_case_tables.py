@@ -28,6 +28,8 @@ from willsuite.records import Case, Customer
 CASE_FIELDS = [name for name in Case.__struct_fields__ if name not in ("customers", "meta")]
 CUSTOMER_FIELDS = list(Customer.__struct_fields__)
 FLAGS = ("is_active", "is_deceased")
+OURS = "date_of_birth_date"
+"""The one column that isn't the vendor's."""
 
 
 def columns(*cases: dict[str, Any]) -> CaseColumns:
@@ -46,7 +48,7 @@ def nested(*cases: dict[str, Any], fetch_number: int = 1) -> pa.Table:
 
 
 def tables(*cases: dict[str, Any], labels: dict[str, str | None] | None = None) -> CaseTables:
-    return flat_tables(latest_cases(nested(*cases)), labels or {})
+    return flat_tables(latest_cases(nested(*cases)), labels or {}, {})
 
 
 def full_case(case_id: str = "case-1") -> dict[str, Any]:
@@ -74,7 +76,7 @@ def full_case(case_id: str = "case-1") -> dict[str, Any]:
 )
 def test_tables_have_the_same_schemas_whatever_is_in_them(cases):
     waiting = nested(*cases)
-    flat = flat_tables(latest_cases(waiting), {"field-1": "Label"})
+    flat = flat_tables(latest_cases(waiting), {"field-1": "Label"}, {})
 
     assert waiting.schema.equals(NESTED, check_metadata=True)
     for table, schema in zip(flat, SCHEMAS, strict=True):
@@ -92,7 +94,7 @@ def test_columns_that_were_never_sent_are_the_same_as_columns_of_nothing():
 
 
 def test_an_empty_nested_table_without_chunks_gives_empty_tables():
-    flat = flat_tables(latest_cases(NESTED.empty_table()), {})
+    flat = flat_tables(latest_cases(NESTED.empty_table()), {}, {})
 
     assert [table.num_rows for table in flat] == [0, 0, 0]
     assert [table.schema for table in flat] == list(SCHEMAS)
@@ -104,7 +106,7 @@ def test_case_columns_are_the_fields_of_the_record_under_their_wire_names():
 
 
 def test_customer_columns_are_the_fields_of_the_record_under_their_wire_names():
-    wire = set(Customer.__struct_fields__) - {"customer_case_id"} | {"case_id"}
+    wire = set(Customer.__struct_fields__) - {"customer_case_id"} | {"case_id", OURS}
     assert set(CUSTOMERS.names) == wire
     assert len(CUSTOMERS.names) == len(wire)
 
@@ -117,15 +119,16 @@ def test_columns_stand_in_the_order_that_readers_of_a_snapshot_know():
     assert CUSTOMERS.names == [
         "id", "case_id", "title", "first_names", "middle_names", "last_name", "date_of_birth",
         "gender", "tel_1", "tel_2", "email", "occupation", "marital_status", "address_1",
-        "address_2", "address_3", "postcode", "is_deceased",
+        "address_2", "address_3", "postcode", "is_deceased", OURS,
     ]  # fmt: skip
     assert CASE_META.names == ["case_id", "field_id", "field_label", "value"]
 
 
-def test_all_columns_are_text_but_the_flags():
+def test_all_columns_are_text_but_the_flags_and_our_date():
+    kinds = dict.fromkeys(FLAGS, pa.bool_()) | {OURS: pa.date32()}
     for schema in SCHEMAS:
         for field in schema:
-            assert field.type == (pa.bool_() if field.name in FLAGS else pa.string()), field.name
+            assert field.type == kinds.get(field.name, pa.string()), field.name
 
 
 def test_only_keys_are_declared_as_never_null():
@@ -146,7 +149,7 @@ def test_every_field_of_a_full_case_arrives_in_its_own_column():
         {**{name: case[name] for name in CASE_FIELDS}, "is_active": True}
     ]
     [person] = case["customers"]
-    expected = {**person, "case_id": "case-1", "is_deceased": False}
+    expected = {**person, "case_id": "case-1", "is_deceased": False, OURS: None}
     del expected["customer_case_id"]
     assert flat.customers.to_pylist() == [expected]
     assert flat.case_meta.to_pylist() == [
@@ -179,7 +182,7 @@ UNREAD_FLAGS = [2, -1, "", "yes", "2", "TRUE ", "null"]
 def test_a_flag_is_stored_as_true_false_or_null_however_it_was_sent(sent, stored):
     case = {"id": "a", "is_active": sent, "customers": [{"id": "p", "is_deceased": sent}]}
     table, unread = nested_cases(columns(case), 1)
-    flat = flat_tables(table, {})
+    flat = flat_tables(table, {}, {})
 
     assert flat.cases["is_active"].to_pylist() == [stored]
     assert flat.customers["is_deceased"].to_pylist() == [stored]
@@ -190,7 +193,7 @@ def test_a_flag_is_stored_as_true_false_or_null_however_it_was_sent(sent, stored
 def test_a_flag_that_says_neither_is_null_and_counted(sent):
     case = {"id": "a", "is_active": sent, "customers": [{"id": "p", "is_deceased": sent}]}
     table, unread = nested_cases(columns(case), 1)
-    flat = flat_tables(table, {})
+    flat = flat_tables(table, {}, {})
 
     assert flat.cases["is_active"].to_pylist() == [None]
     assert flat.customers["is_deceased"].to_pylist() == [None]
@@ -316,7 +319,7 @@ def test_the_copy_with_the_highest_fetch_number_wins_with_its_customers_and_meta
         ),
     ]
     latest = latest_cases(pa.concat_tables([pages[position] for position in order]))
-    flat = flat_tables(latest, {})
+    flat = flat_tables(latest, {}, {})
 
     assert latest[FETCH_NUMBER].to_pylist() == [10, 10, 8]
     assert flat.cases["id"].to_pylist() == ["w", "x", "y"]
@@ -328,7 +331,7 @@ def test_the_copy_with_the_highest_fetch_number_wins_with_its_customers_and_meta
 def test_a_later_copy_without_customers_and_meta_takes_those_of_the_earlier_away():
     before = nested({"id": "x", "customers": [{"id": "p"}], "meta": {"f": "1"}}, fetch_number=1)
     after = nested({"id": "x"}, fetch_number=2)
-    flat = flat_tables(latest_cases(pa.concat_tables([before, after])), {})
+    flat = flat_tables(latest_cases(pa.concat_tables([before, after])), {}, {})
 
     assert [table.num_rows for table in flat] == [1, 0, 0]
 
@@ -340,7 +343,7 @@ def test_a_filtered_or_sliced_table_gives_only_the_rows_it_has():
         {"id": "c", "customers": [{"id": "s"}], "meta": {"h": "3"}},
     )
     for part in (whole.slice(1, 1), whole.filter(pa.array([False, True, False]))):
-        flat = flat_tables(part, {})
+        flat = flat_tables(part, {}, {})
         assert flat.cases["id"].to_pylist() == ["b"]
         assert flat.customers.select(["id", "case_id"]).to_pylist() == [{"id": "r", "case_id": "b"}]
         assert flat.case_meta["field_id"].to_pylist() == ["g"]
@@ -408,7 +411,7 @@ def test_a_case_that_comes_twice_is_refused_without_naming_anyone():
     twice = nested(
         case_with_a_secret(f"id {SECRET}"), case_with_a_secret(f"id {SECRET}"), {"id": "other"}
     )
-    message = refusal_of(flat_tables(twice, {}))
+    message = refusal_of(flat_tables(twice, {}, {}))
 
     assert "cases" in message
     assert SECRET not in message
