@@ -1,7 +1,7 @@
 """Faults that can be scripted for single requests and for jobs.
 
 Belongs here: which request a fault meets, and what each fault is. How it reaches the socket is
-in `server.py`, and what a job makes of it in `jobs.py`. A script is a list of `Fault`s; the first
+in `wire.py`, and what a job makes of it in `jobs.py`. A script is a list of `Fault`s; the first
 one that matches a request and isn't used up is played. Jobs have a script of their own: the first
 `JobFault` is for the batch accepted next, and so on.
 

@@ -187,7 +187,7 @@ def test_a_dripping_page_is_given_up_and_asked_for_again(
 def test_a_rate_limit_costs_one_refusal_and_no_case(
     start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sandbox.server.WINDOW_SECONDS", 3.0)
+    monkeypatch.setattr("sandbox.gate.WINDOW_SECONDS", 3.0)
     sandbox = start_sandbox(cases=1000, requests_per_minute=9)
     refused = []
     monkeypatch.setattr(

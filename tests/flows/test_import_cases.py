@@ -24,6 +24,7 @@ from python_calamine import CalamineWorkbook
 
 from flows.import_cases import import_cases
 from flows.writing import IncompleteRunError
+from sandbox.account import BREAKS_OFF
 from sandbox.faults import (
     Action,
     Applied,
@@ -38,7 +39,7 @@ from sandbox.faults import (
     Truncate,
 )
 from sandbox.people import CRM_FIELDS, case_of
-from sandbox.server import BREAKS_OFF, Sandbox
+from sandbox.server import Sandbox
 from sandbox.store import Store
 from schemas.issues import SourceError
 from tasks.policy import RunError
@@ -635,7 +636,7 @@ def test_an_answer_without_the_surname_is_believed_if_the_case_has_it(
     start_sandbox: StartSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = ("id", "ref", "meta")
-    monkeypatch.setattr("sandbox.server.CREATED_FIELDS", fields)
+    monkeypatch.setattr("sandbox.case_writes.CREATED_FIELDS", fields)
     sandbox = start_sandbox(cases=30)
     run = run_import(write_csv("cases.csv", rows_of(2, 3)))
     assert run.summary["outcomes"] == {"created": 2}

@@ -432,7 +432,7 @@ def test_a_case_that_is_changed_but_not_as_asked_is_said_so_with_what_is_there(
         sent = sent | {"notes": re.split("[\U00010000-\U0010ffff]", sent["notes"])[0].strip()}
         return changed_fields(case, sent, meta_update)
 
-    monkeypatch.setattr("sandbox.server.changed_fields", cut)
+    monkeypatch.setattr("sandbox.case_writes.changed_fields", cut)
     sandbox = start_sandbox(cases=0)
     for number in (1, 2):
         put_case(sandbox, number)
@@ -454,7 +454,7 @@ def test_values_that_come_back_with_entities_are_what_was_sent(
         sent = sent | {"notes": html.escape(sent["notes"]), "meta": meta}
         return changed_fields(case, sent, meta_update)
 
-    monkeypatch.setattr("sandbox.server.changed_fields", escaped)
+    monkeypatch.setattr("sandbox.case_writes.changed_fields", escaped)
     sandbox = start_sandbox(cases=0)
     put_case(sandbox, 1)
     row = {"id": id_of(1), "notes": "Brown & O'Neil <trust>", STORAGE_COLUMN: "A & B"}
@@ -773,7 +773,7 @@ def test_of_somebody_whose_birth_date_a_server_changes_a_rerun_adds_no_other(
             person["date_of_birth"] = str(swapped if case_id == id_of(2) else before)
         return made
 
-    monkeypatch.setattr("sandbox.server.new_customers", changed)
+    monkeypatch.setattr("sandbox.case_writes.new_customers", changed)
     sandbox = start_sandbox(cases=30)
     for number in (2, 3):
         put_case(sandbox, number)

@@ -18,7 +18,6 @@ from typing import Any
 import httpx
 import pytest
 
-import sandbox.server
 from sandbox.__main__ import main
 from sandbox.faults import (
     FAILED_MESSAGE,
@@ -35,7 +34,7 @@ from sandbox.faults import (
     Status,
     Truncate,
 )
-from sandbox.jobs import Job
+from sandbox.jobs import Job, Jobs
 from sandbox.people import CRM_FIELDS
 from sandbox.server import Options, Sandbox, running
 
@@ -690,7 +689,7 @@ def test_only_the_documented_methods_are_there(start):
 def moves(monkeypatch) -> list[tuple[str, str]]:
     """Status and notes of the first case whenever a job changes its status."""
     seen: list[tuple[str, str]] = []
-    move, accept = Job.move, sandbox.server.Jobs.accept
+    move, accept = Job.move, Jobs.accept
     stores = []
 
     def remembered(jobs: Any, job_id: str, *rest: Any) -> Job:
@@ -706,7 +705,7 @@ def moves(monkeypatch) -> list[tuple[str, str]]:
     def notes(job: Job) -> str:
         return stores[0].case(job.ids[0])["notes"]
 
-    monkeypatch.setattr(sandbox.server.Jobs, "accept", remembered)
+    monkeypatch.setattr(Jobs, "accept", remembered)
     monkeypatch.setattr(Job, "move", moved)
     return seen
 
