@@ -131,9 +131,10 @@ class Account:
 
     def _known_case(self, request: web.Request) -> str:
         case_id = request.match_info["case_id"]
-        if case_id not in self.store:
+        case = self.store.case(case_id)
+        if case is None:
             raise no_results("CustomerCase", case_id)
-        return case_id
+        return str(case["id"])
 
     def _refuse_if(self, errors: Errors) -> None:
         if errors:

@@ -82,8 +82,8 @@ class CaseWrites(Account):
         if added:  # the case's own names stay as they are (Q19)
             fields["customers"] = case["customers"] + added
         if fields:
-            self.store.change(case_id, **fields)
-        return web.json_response(answer_to_update(case | fields))
+            case = self.store.change(case_id, **fields)
+        return web.json_response(answer_to_update(case))
 
     def _customers_to_add(self, sent: dict[str, Any], case_id: str) -> list[dict[str, Any]]:
         options = self.options

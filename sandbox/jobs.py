@@ -101,7 +101,7 @@ class Jobs:
 
     def answer(self, job_id: str) -> dict[str, Any] | None:
         """The answer to a question about a job; None if there is nothing to see."""
-        job = self.all.get(job_id)
+        job = self.all.get(job_id.lower())
         if job is None:
             return None
         job.polls += 1
@@ -146,6 +146,6 @@ class Jobs:
             if case is None:
                 unknown.append(case_id)
             elif fields := changed_fields(case, job.batch[number], self._meta_update):
-                self._store.change(case_id, **fields)
+                self._store.change(case["id"], **fields)
                 job.effected_records += 1
         return unknown

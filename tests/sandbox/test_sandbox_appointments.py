@@ -366,6 +366,14 @@ def test_by_option_only_customers_of_the_case_may_be_written_to(start):
     assert create(client, f"/cases/{other_id}/appointments")["email_recipient"] == RECIPIENT
 
 
+def test_an_appointment_is_found_in_any_case_of_the_letters_of_its_id(start):
+    box, client, path = start()
+    appointment_id = create(client, path)["id"]
+    change(client, f"{path}/{appointment_id.upper()}", notes="new")
+
+    assert box.appointments[appointment_id]["notes"] == "new"
+
+
 def test_a_body_that_is_no_object_is_a_bad_request(start):
     box, client, path = start()
     at = f"{path}/{create(client, path)['id']}"
