@@ -98,8 +98,7 @@ class Account:
             swapped_emails=self.options.swapped_emails,
             patch_sends=self.options.patch_sends,
         )
-        self._window_started = 0.0
-        self._window_used = 0
+        self._windows: dict[str, tuple[float, int]] = {}  # when they began, requests since
 
     @property
     def pending_late(self) -> int:

@@ -1,10 +1,11 @@
-"""What every request meets before its endpoint: tokens, the content type, the rate limit.
+"""What every request meets before its endpoint: the routes, the rate limit, tokens.
 
 Belongs here: the endpoint that gives out tokens, too.
 """
 
 import secrets
 import time
+from typing import Literal
 
 from aiohttp import web
 
@@ -14,6 +15,9 @@ from sandbox.refusals import oauth_refusal, refusal
 CLIENT_ID = "sandbox"
 CLIENT_SECRET = "sandbox-secret"  # noqa: S105 - the sandbox's only account, printed at its start
 WINDOW_SECONDS = 60.0
+TOKENS_PER_MINUTE = 60
+Bucket = Literal["api", "tokens"]
+"""What the rate limit counts apart."""
 
 
 class Gate(Account):
@@ -24,21 +28,25 @@ class Gate(Account):
         if kind != "Bearer" or self.tokens.get(token, 0.0) < time.monotonic():
             raise refusal(401, "Unauthenticated.")
 
-    def _rate_limit(self) -> dict[str, str]:
+    def _rate_limit(self, bucket: Bucket) -> dict[str, str]:
         """Laravel's fixed window: counts from the first request, then refuses to the end."""
         limit = self.options.requests_per_minute
         if limit is None:
             return {}
+        if bucket == "tokens":
+            limit = TOKENS_PER_MINUTE
         now = time.monotonic()
-        if now - self._window_started >= WINDOW_SECONDS:
-            self._window_started, self._window_used = now, 0
-        self._window_used += 1
+        started, used = self._windows.get(bucket, (now, 0))
+        if now - started >= WINDOW_SECONDS:
+            started, used = now, 0
+        used += 1
+        self._windows[bucket] = (started, used)
         headers = {
             "X-RateLimit-Limit": str(limit),
-            "X-RateLimit-Remaining": str(max(0, limit - self._window_used)),
+            "X-RateLimit-Remaining": str(max(0, limit - used)),
         }
-        if self._window_used > limit:
-            left = WINDOW_SECONDS - (now - self._window_started)
+        if used > limit:
+            left = WINDOW_SECONDS - (now - started)
             headers["Retry-After"] = str(int(left) + 1)
             headers["X-RateLimit-Reset"] = str(int(time.time() + left) + 1)
             raise refusal(429, "Too Many Attempts.", headers)
@@ -64,3 +72,12 @@ class Gate(Account):
                 "access_token": token,
             }
         )
+
+
+def answer_unrouted(unrouted: web.HTTPException) -> web.Response:
+    """Of a path that isn't there, without a word; of a method that it hasn't, with those it has."""
+    if unrouted.status == 404:
+        return refusal(404, "").response()
+    return refusal(
+        unrouted.status, unrouted.reason, {"Allow": unrouted.headers["Allow"]}
+    ).response()

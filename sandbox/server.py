@@ -28,7 +28,7 @@ from sandbox.faults import (
     Status,
     Truncate,
 )
-from sandbox.gate import CLIENT_ID, CLIENT_SECRET, Gate
+from sandbox.gate import CLIENT_ID, CLIENT_SECRET, Gate, answer_unrouted
 from sandbox.refusals import Refusal, refusal
 from sandbox.wire import answer_instead, send_slowly_or_partly
 
@@ -82,18 +82,18 @@ class Sandbox(Gate, CaseReads, CaseWrites, AppointmentCalls):
         return await self._play(fault.action, request, handler)
 
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        unrouted = request.match_info.http_exception
+        if unrouted is not None:
+            return answer_unrouted(unrouted)
         try:
+            headers = self._rate_limit("tokens" if handler == self._token else "api")
             if handler != self._token:
                 self._check_token(request)
             if request.content_type != "application/json":
                 raise refusal(400, "The Content-Type header must be application/json.")
-            headers = self._rate_limit() if handler != self._token else {}
             response = await handler(request)
         except Refusal as refused:
             return refused.response()
-        except web.HTTPException as unrouted:
-            allow = {k: v for k, v in unrouted.headers.items() if k == "Allow"}
-            return refusal(unrouted.status, unrouted.reason, allow).response()
         response.headers.update(headers)
         return response
 
