@@ -7,8 +7,8 @@ from aiohttp import web
 from sandbox.account import BREAKS_OFF, Account
 from sandbox.appointments import errors_of_appointment, errors_of_change
 from sandbox.bodies import json_object
-from sandbox.refusals import no_results
-from sandbox.writes import Errors
+from sandbox.refusals import no_results, server_error
+from sandbox.writes import Errors, exceeds_columns
 
 
 class AppointmentCalls(Account):
@@ -18,6 +18,7 @@ class AppointmentCalls(Account):
         case_id = self._known_case(request)
         sent = json_object(await request.read())
         self._refuse_if(errors_of_appointment(sent) or self._error_of_recipient(sent, case_id))
+        _fail_if_too_long(sent)
         breaks_off = BREAKS_OFF.get()
         answer = self._appointments.create(case_id, sent, self._rng, breaks_off=breaks_off)
         return web.json_response(answer)
@@ -29,6 +30,7 @@ class AppointmentCalls(Account):
         case_id = appointment["customer_case_id"]
         errors = errors_of_change(sent, appointment)
         self._refuse_if(errors or self._error_of_recipient(sent, case_id))
+        _fail_if_too_long(sent)
         answer = self._appointments.change(appointment, sent, breaks_off=BREAKS_OFF.get())
         return web.json_response(answer)
 
@@ -53,3 +55,9 @@ class AppointmentCalls(Account):
         if recipient.casefold() in known:
             return {}
         return {"email_recipient": ["The selected email_recipient is invalid."]}
+
+
+def _fail_if_too_long(sent: dict[str, Any]) -> None:
+    texts = [sent.get(name) for name in ("email_recipient", "sms_recipient", "location")]
+    if exceeds_columns(texts, sent.get("notes")):
+        raise server_error()

@@ -12,11 +12,12 @@ from sandbox.account import BREAKS_OFF, Account
 from sandbox.bodies import json_object, sent_json
 from sandbox.faults import JobFault
 from sandbox.people import USERS, new_id
-from sandbox.refusals import no_results, refusal
+from sandbox.refusals import no_results, refusal, server_error
 from sandbox.writes import (
     CREATED_FIELDS,
     Errors,
     answer_to_update,
+    case_exceeds_columns,
     changed_fields,
     errors_of_batch,
     errors_of_case,
@@ -40,8 +41,11 @@ class CaseWrites(Account):
         if BREAKS_OFF.get():
             sent = sent | {"customers": None, "address_book": None}
         options = self.options
+        kept = options.losses.of(sent)
+        if case_exceeds_columns(kept, options.surname_key):
+            raise server_error()
         case = new_case(
-            options.losses.of(sent),
+            kept,
             self._rng,
             ref=ref,
             surname_key=options.surname_key,
@@ -75,6 +79,8 @@ class CaseWrites(Account):
         sent = json_object(body)
         errors = errors_of_update(sent, self.options.surname_key)
         self._refuse_if(errors | self._error_of_ref(sent.get("ref"), besides=case_id))
+        if case_exceeds_columns(sent, self.options.surname_key):
+            raise server_error()
         case = self.store.case(case_id)
         assert case is not None
         fields = changed_fields(case, sent, self.options.meta_update)

@@ -5,6 +5,7 @@ not: HTTP, what a batch may hold and what it changes (`writes.py`), the cases (`
 """
 
 import asyncio
+import dataclasses
 import itertools
 import random
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 from sandbox.faults import FAILED_MESSAGE, JobFault
 from sandbox.store import Store
-from sandbox.writes import MetaUpdate, changed_fields
+from sandbox.writes import MetaUpdate, changed_fields, exceeds_columns
 
 
 def _now() -> datetime:
@@ -142,6 +143,10 @@ class Jobs:
         for case_id, number in last.items():
             if number not in applied:
                 continue
+            if exceeds_columns((), job.batch[number].get("notes")):
+                # what it has to say quotes the notes, so it can't be stored either
+                job.fault = dataclasses.replace(job.fault, ends="processing")
+                break
             case = self._store.case(case_id)
             if case is None:
                 unknown.append(case_id)

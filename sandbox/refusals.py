@@ -24,6 +24,11 @@ def refusal(
     return Refusal(status, {"message": message, **more}, headers or {})
 
 
+def server_error() -> Refusal:
+    """An exception that nobody caught."""
+    return refusal(500, "Server Error")
+
+
 def oauth_refusal(status: int, code: str) -> Refusal:
     """As Passport refuses a token."""
     return refusal(status, "The request was refused.", error=code, error_description=code)

@@ -375,6 +375,15 @@ def test_an_appointment_is_found_in_any_case_of_the_letters_of_its_id(start):
     assert box.appointments[appointment_id]["notes"] == "new"
 
 
+def test_an_appointment_too_long_for_a_column_is_a_500_and_not_made(start):
+    box, client, path = start()
+    at = f"{path}/{create(client, path)['id']}"
+    for beyond in ({"location": "x" * 256}, {"notes": "x" * 65_536}):
+        assert client.post(path, json=VENDORS_CREATION | beyond).status_code == 500
+        assert client.patch(at, json=beyond).status_code == 500
+    assert len(box.appointments) == 1
+
+
 def test_a_body_that_is_no_object_lacks_what_is_required_and_changes_nothing(start):
     box, client, path = start()
     at = f"{path}/{create(client, path)['id']}"

@@ -254,6 +254,24 @@ def test_what_is_left_out_or_unknown_stays_as_it_is(start, sent):
     assert {key: read(client, key) for key in before} == before
 
 
+def test_an_update_too_long_for_a_column_is_a_500_and_changes_nothing(start):
+    _, client, [case_id, *_] = start()
+    for beyond in ({"ref": "x" * 256}, {"customers": [person(middle_names="x" * 256)]}):
+        answer = client.patch(f"/cases/{case_id}", json={"notes": "new"} | beyond)
+        assert (answer.status_code, answer.json()) == (500, {"message": "Server Error"})
+    assert just_updated(client) == set()
+
+
+def test_notes_too_long_for_their_column_stop_a_job_for_ever_behind_what_it_has_done(start):
+    box, client, ids = start()
+    batch = noting(ids)
+    batch[2]["notes"] = "x" * 65_536
+    job = done(box, client, batch)
+
+    assert (job["status"], job["effected_records"], job["end_time"]) == ("processing", 2, None)
+    assert notes_of(box, ids) == ["new", "new", "old", "old"]
+
+
 def test_a_repeated_update_adds_the_person_again(start):
     _, client, [case_id, *_] = start()
     for _ in range(2):

@@ -33,6 +33,7 @@ from sandbox.faults import (
 )
 from sandbox.people import API_USER, CRM_FIELDS, USERS
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
+from sandbox.views import Losses
 
 CREATE = "/cases/create"
 LEAD_SOURCE, SIGNED_ON, FUNERAL_PLAN, _ = (field["id"] for field in CRM_FIELDS)
@@ -429,17 +430,30 @@ def test_documented_lengths_are_counted_in_characters_after_trimming(serve, conn
         assert errors(create(client, customers=[beyond])) == {f"customers.0.{name}": [text]}
 
 
-def test_what_has_no_documented_length_may_be_long(serve, connect):
-    long = "x" * 300
-    case = created(
-        connect(serve(cases=0).url),
-        ref=long,
-        notes=long * 10_000,
-        customers=[person(first_names=long, email=long, gender=long)],
-        address_book=[{"tel_1": long, "postcode": long}],
-    )
+def test_what_has_no_documented_length_may_fill_its_column_and_is_a_500_beyond(serve, connect):
+    box = serve(cases=0)
+    client = connect(box.url)
+    longest, longest_notes = "é" * 255, "x" * 65_535
+    most = {"ref": longest, "notes": longest_notes, "address_book": [{"tel_1": longest}]}
+    most["customers"] = [person(first_names=longest, email=longest, nickname=longest + "x")]
 
-    assert (case["first_names"], case["notes"]) == (long, long * 10_000)
+    assert created(client, **most)["notes"] == longest_notes
+    for beyond in (
+        {"ref": longest + "x"},
+        {"notes": "é" + longest_notes[1:]},
+        {"customers": [person(), person(last_name=longest + "x")]},
+        {"address_book": [{"name": longest + "x"}]},
+    ):
+        for _ in range(2):
+            answer = client.post(CREATE, json=beyond)
+            assert (answer.status_code, answer.json()) == (500, {"message": "Server Error"})
+    assert len(box.store) == 1
+
+
+def test_a_server_that_cuts_notes_to_their_column_takes_any(serve, connect):
+    client = connect(serve(cases=0, losses=Losses(notes_limit=65_535)).url)
+
+    assert created(client, notes="x" * 70_000)["notes"] == "x" * 65_535
 
 
 def test_meta_takes_known_fields_with_any_single_value(serve, connect):
