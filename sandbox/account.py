@@ -6,6 +6,7 @@ Belongs here: what several endpoints share. Does not: the endpoints (`case_reads
 
 import asyncio
 import random
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -32,6 +33,7 @@ class Options:
     cases: int = 1600
     seed: int = 1
     latency_ms: float = 0.0
+    workers: int | None = None
     requests_per_minute: int | None = None
     token_seconds: float = 31_536_000
     max_per_page: int = 100
@@ -89,6 +91,9 @@ class Account:
         # not the seed itself, which has given the invented cases their ids
         self._rng = random.Random(f"created in {self.options.seed}")
         self.tokens: dict[str, float] = {}
+        self._workers: AbstractAsyncContextManager[Any] = (
+            asyncio.Semaphore(self.options.workers) if self.options.workers else nullcontext()
+        )
         self._late: set[asyncio.Task[None]] = set()
         self._jobs = Jobs(
             self.store, seconds=self.options.job_seconds, meta_update=self.options.meta_update

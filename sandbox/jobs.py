@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox.faults import FAILED_MESSAGE, JobFault
+from sandbox.faults import ATTEMPTED, FAILED_MESSAGE, JobFault
 from sandbox.store import Store
 from sandbox.writes import MetaUpdate, changed_fields, exceeds_columns
 
@@ -119,7 +119,9 @@ class Jobs:
         seconds = self._seconds if job.fault.seconds is None else job.fault.seconds
         await asyncio.sleep(seconds / 2)
         if job.fault.ends != "pending":
-            job.move("processing")
+            job.move("failed" if job.fault.told_failed else "processing")
+        if job.fault.told_failed:
+            job.message, job.end_time = ATTEMPTED, job.updated_at
         await asyncio.sleep(seconds / 2)
         unknown = self._apply(job)
         if job.fault.ends in {"pending", "processing"}:
@@ -129,7 +131,7 @@ class Jobs:
             messages = messages or [FAILED_MESSAGE]
         elif unknown:
             messages.append(f"No cases with these ids: {', '.join(unknown)}")
-        job.message = " ".join(messages) or None
+        job.message = " ".join(messages) or job.message
         job.move(job.fault.ends)
         job.end_time = job.updated_at
         job.finished = next(self._events)

@@ -73,6 +73,12 @@ class Sandbox(Gate, CaseReads, CaseWrites, AppointmentCalls):
         except ConnectionError:  # half an upload: nothing has arrived, nobody waits
             return web.Response()
         self.requests.append(Seen(request.method, path, dict(request.query), request.host, body))
+        async with self._workers:  # even where the client has left while it waited
+            return await self._worked_off(request, handler, path)
+
+    async def _worked_off(
+        self, request: web.Request, handler: Handler, path: str
+    ) -> web.StreamResponse:
         if self.options.latency_ms:
             await asyncio.sleep(self.options.latency_ms / 1000)
         page = request.query.get("page")

@@ -20,6 +20,7 @@ import pytest
 
 from sandbox.__main__ import main
 from sandbox.faults import (
+    ATTEMPTED,
     FAILED_MESSAGE,
     SERVER_ERROR,
     Applied,
@@ -905,6 +906,23 @@ def test_the_message_of_a_failure_tells_about_a_person_unless_it_is_given(start)
     assert completed["status"] == "completed"
     assert completed["message"].startswith("Mrs Quillfeather was last ")
     assert completed["message"].endswith(" nobody")
+
+
+def test_a_job_can_be_told_failed_go_on_and_be_completed_with_the_words_left_in_its_message(start):
+    box, client, ids = start(job_seconds=0.6)
+    box.job_faults.append(JobFault(told_failed=True))
+    job_id = submit(client, noting(ids))
+    while (told := poll(client, job_id))["status"] == "pending":
+        time.sleep(0.01)
+    before = notes_of(box, ids)
+    settle(box)
+    at_last = poll(client, job_id)
+
+    assert (told["status"], told["effected_records"], before) == ("failed", 0, ["old"] * 4)
+    assert (at_last["status"], at_last["effected_records"]) == ("completed", 4)
+    assert told["message"] == at_last["message"] == ATTEMPTED
+    assert "attempted too many times" in ATTEMPTED
+    assert notes_of(box, ids) == ["new"] * 4
 
 
 def test_a_completed_job_can_have_skipped_rows_silently(start):

@@ -745,6 +745,48 @@ def test_faults_of_writes_are_for_every_handler(serve, connect):
         assert len(box.tokens) == tokens
 
 
+def test_requests_whose_clients_have_left_are_carried_out_all_the_same_even_from_a_queue(
+    serve, connect, monkeypatch
+):
+    active = []
+    at_once = []
+    work_off = Sandbox._worked_off
+
+    async def counted(*args: Any) -> Any:
+        active.append(args)
+        at_once.append(len(active))
+        try:
+            return await work_off(*args)
+        finally:
+            active.remove(args)
+
+    monkeypatch.setattr(Sandbox, "_worked_off", counted)
+    box = serve(cases=0, workers=1, latency_ms=50)
+    client = connect(box.url)
+    for number in range(4):
+        leave(box, client, json.dumps({"ref": f"R-{number}"}))
+
+    assert len(with_ref(client, "R-3")) == 1  # whoever asks now stands behind them
+    assert {case["ref"] for case in client.get("/cases").json()["data"]} == {
+        f"R-{number}" for number in range(4)
+    }
+    assert set(at_once) == {1}
+
+
+def leave(box: Sandbox, client: httpx.Client, body: str) -> None:
+    """Send a creation, and go as soon as it has arrived."""
+    url, arrived = client.base_url, len(box.requests)
+    head = (
+        f"POST {url.path}cases/create HTTP/1.1\r\nHost: {url.host}\r\n"
+        f"Authorization: {client.headers['Authorization']}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((url.host, url.port), timeout=10) as connection:
+        connection.sendall(head.encode() + body.encode())
+        while len(box.requests) == arrived:
+            time.sleep(0.001)
+
+
 # -- late ------------------------------------------------------------------------------------
 
 
