@@ -196,7 +196,7 @@ async def _work(
             await update_in_bulk(entries, sender, known, workspace, progress, verify=options.verify)
         finally:
             jobs += sender.job_ids
-        return sender.stopped_by
+        return sender.reason_to_tell(entries)
 
 
 if __name__ == "__main__":
