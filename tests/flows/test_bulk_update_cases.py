@@ -1258,8 +1258,10 @@ def test_a_job_that_nobody_knows_any_more_is_forgotten(
     start_sandbox: StartSandbox, tmp_path: Path
 ) -> None:
     sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:2]
+    run_update(write_changes(ids))
     leave_record(tmp_path, "a-job-that-nobody-knows", hours_ago=1)
-    run = run_update(write_changes(sandbox.store.ids[:2]), job_timeout_seconds=0.1)
+    run = run_update(write_changes(ids, notes="Newer"), job_timeout_seconds=0.1)
     assert run.ends == [UPDATED] * 2
     assert records(tmp_path) == []
 
