@@ -356,3 +356,16 @@ def test_nothing_personal_and_no_secret_reaches_a_log_or_prefect(
     stored = database_bytes()
     assert b"submit-bulk-update" in stored
     assert [word for word in secrets if word.encode() in stored] == []
+
+
+def test_the_log_of_a_run_says_that_a_token_is_waited_for(
+    start_sandbox: StartSandbox, run_log: list[str]
+) -> None:
+    sandbox = start_sandbox()
+    sandbox.faults = [Fault(Status(503), path="/oauth/token", times=1)]
+    case_id = sandbox.store.ids[0]
+    (result,) = in_a_flow(lambda: update_case(case_id, CHANGE))
+    assert result.effect is Effect.APPLIED
+    said = [line for line in run_log if "No access token yet" in line]
+    assert len(said) == 1
+    assert "status 503. Asking again in" in said[0]
