@@ -38,7 +38,7 @@ ONE_CASES_ERRORS: tuple[type[WillSuiteError], ...] = (
     NotJsonError,
     ContractError,
 )
-"""Failures of a look-up that may be this case's alone: a server may stumble over its data."""
+"""Failures of a read that may be its alone: a server may stumble over one case's data."""
 Result = TypeVar("Result")
 
 
