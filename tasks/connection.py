@@ -4,12 +4,15 @@ Belongs here: the Prefect block of an account, and sharing one client (connectio
 among all tasks of a run. A client never crosses a task boundary as an argument.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Annotated
 
 from prefect.blocks.core import Block
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
 from pydantic import Field, SecretStr, ValidationError, WithJsonSchema
 
 from willsuite import Settings, WillSuiteClient, load_settings
@@ -19,7 +22,7 @@ from willsuite.settings import DEFAULT_BASE_URL
 _EMPTY = "Empty: as the worker's environment says."
 _MANNERS = (
     "timezone", "max_concurrency", "requests_per_minute", "settle_seconds", "read_timeout_seconds",
-    "job_poll_seconds", "job_timeout_seconds",
+    "max_body_mb", "job_poll_seconds", "job_timeout_seconds",
 )  # fmt: skip
 
 # the UI has a field for a number, and two tabs for a number or nothing; left empty, it is nothing
@@ -88,6 +91,11 @@ class WillSuiteConnection(Block):
     read_timeout_seconds: Number = Field(
         default=None, title="Request timeout, seconds", description=f"Of one request. {_EMPTY}"
     )
+    max_body_mb: Number = Field(
+        default=None,
+        title="Longest answer, MB",
+        description=f"A longer one is given up. {_EMPTY}",
+    )
     job_poll_seconds: Number = Field(
         default=None,
         title="Job poll, seconds",
@@ -153,9 +161,17 @@ async def connected(connection: str | None = None) -> AsyncIterator[WillSuiteCli
     if not connection and (client := _current.get()) is not None:
         yield client
         return
-    async with WillSuiteClient(await settings_of(connection)) as client:
+    async with WillSuiteClient(await settings_of(connection), say=_say) as client:
         before = _current.set(client)
         try:
             yield client
         finally:
             _current.reset(before)
+
+
+def _say(message: str) -> None:
+    """In the log of the run, where there is one."""
+    try:
+        get_run_logger().warning("%s", message)
+    except MissingContextError:
+        logging.getLogger(__name__).warning("%s", message)

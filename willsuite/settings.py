@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     settle_seconds: float = Field(default=90, ge=0)
     read_timeout_seconds: float = Field(default=75, gt=0)
     """Deadline for one whole request, connection and body included."""
+    max_body_mb: float = Field(default=20, gt=0, le=1000)
+    """A longer answer, as it comes or unpacked, is given up; a page of 100 cases has below 1."""
     job_poll_seconds: float = Field(default=300, gt=0)
     job_timeout_seconds: float = Field(default=7200, gt=0)
 
