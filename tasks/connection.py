@@ -21,8 +21,8 @@ from willsuite.settings import DEFAULT_BASE_URL
 
 _EMPTY = "Empty: as the worker's environment says."
 _MANNERS = (
-    "timezone", "max_concurrency", "requests_per_minute", "settle_seconds", "read_timeout_seconds",
-    "max_body_mb", "job_poll_seconds", "job_timeout_seconds",
+    "timezone", "case_url", "max_concurrency", "requests_per_minute", "settle_seconds",
+    "read_timeout_seconds", "max_body_mb", "job_poll_seconds", "job_timeout_seconds",
 )  # fmt: skip
 
 # the UI has a field for a number, and two tabs for a number or nothing; left empty, it is nothing
@@ -73,6 +73,12 @@ class WillSuiteConnection(Block):
         default="",
         title="Time zone",
         description=f"Of the times in files of appointments, such as Europe/London. {_EMPTY}",
+    )
+    case_url: str = Field(
+        default="",
+        title="Address of a case",
+        description="In WillSuite, with {case_id} in it; for the links in attention.xlsx. "
+        f"{_EMPTY}",
     )
     max_concurrency: WholeNumber = Field(
         default=None, title="Requests at once", description=f"1 to 64. {_EMPTY}"
