@@ -8,20 +8,20 @@ every job. Does not: reading back and rounds (`updating/bulk.py`), or polls
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from protocols.account.job_records import JobRecord
 from protocols.account.known import OpenJobs
 from protocols.updating.changes import ChangeEntry
 from protocols.updating.open_jobs import EarlierJobs, patience_seconds, seen_seconds
-from schemas.outcomes import Outcome
+from schemas.outcomes import FAILING, Outcome
 from tasks.api_jobs import JobBoard, JobEnd, JobPace, JobWait, wait_for_api_job
 from tasks.policy import RunError, write_task
 from tasks.progress import add_progress
 from willsuite import BulkUpdate, Effect, WillSuiteClient, WriteResult, bulk_update
-from willsuite.client import is_id
 from willsuite.errors import WillSuiteError
+from willsuite.ids import is_id
 
 MAX_SAID_CHARACTERS = 500
 MAX_REFUSED_ROWS = 32
@@ -264,6 +264,11 @@ class BulkSender:
                     f"WillSuite refused {MAX_REFUSED_ROWS} rows one by one and took no batch "
                     f"({result.code}), so nothing more was sent; the outcomes have its words."
                 )
+
+    def reason_to_tell(self, entries: Iterable[ChangeEntry]) -> str | None:
+        """Why it stopped, where that matters: what was lost may be the answers, not the work."""
+        is_told = any(entry.outcome in FAILING for entry in entries)
+        return self.stopped_by if is_told else None
 
     async def _follow(self, batch: Batch) -> None:
         """Wait for its job, if an answer has named one."""

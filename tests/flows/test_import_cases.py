@@ -225,9 +225,11 @@ def test_every_field_of_a_good_file_is_in_the_account_as_it_was_in_the_file(
     start_sandbox: StartSandbox,
 ) -> None:
     sandbox = start_sandbox(cases=30)
-    source = write_csv("cases.csv", [RICH, {"Ref": "IMP-2"}])
+    source = write_csv("cases.csv", [RICH, {"Ref": "IMP-2", "Notes": "Bare"}])
     run = run_import(source)
-    assert sorted(sent(sandbox), key=lambda body: -len(body)) == [RICH_BODY, {"ref": "IMP-2"}]
+    assert sorted(sent(sandbox), key=lambda body: -len(body)) == [
+        RICH_BODY, {"ref": "IMP-2", "notes": "Bare"},
+    ]  # fmt: skip
     case_id = run.by_key["IMP-é1"]["case_id"]
     case = sandbox.store.case(case_id)
     assert case is not None
@@ -252,7 +254,7 @@ def test_every_field_of_a_good_file_is_in_the_account_as_it_was_in_the_file(
     assert entries == RICH_BODY["address_book"]
     bare = sandbox.store.case(run.by_key["IMP-2"]["case_id"])
     assert bare is not None
-    assert (bare["notes"], bare["customers"]) == (None, [])
+    assert (bare["notes"], bare["customers"]) == ("Bare", [])
 
 
 def test_each_row_has_an_outcome_and_the_counts_are_in_the_summary_and_the_state(
@@ -604,7 +606,9 @@ def test_a_server_that_drops_surnames_gets_one_case_and_no_more(
 ) -> None:
     sandbox = start_sandbox(cases=30, surname_key="last_names")
     # a row without people proves nothing about surnames, so it isn't the first to be sent
-    run = run_import(write_csv("cases.csv", [{"ref": "IMP-001"}, *rows_of(*range(2, 30))]))
+    run = run_import(
+        write_csv("cases.csv", [{"ref": "IMP-001", "notes": "Bare"}, *rows_of(*range(2, 30))])
+    )
     assert [body["ref"] for body in sent(sandbox)] == ["IMP-002"]
     first = run.by_key["IMP-002"]
     assert run.ends_by_key["IMP-002"] == ("partial", "surname_dropped", 1)

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET
-from willsuite.records import CrmField, Customer, decode_case, decode_crm_fields, decode_page
+from willsuite.decoding import decode_case, decode_crm_fields, decode_page
+from willsuite.records import CrmField, Customer
 
 # Written down from the vendor page "Cases" (and "CRM Fields"), not computed from the sandbox.
 PAGE_KEYS = {

@@ -404,7 +404,7 @@ def test_of_options_that_differ_in_case_only_the_very_one_is_meant():
 def test_every_sentence_can_be_said():
     rows = {"other": 3, "month_first": 4, "day_first": 5, "count": 21}
     details = {**rows, "limit": 25, "options": "a, b", "zone": "A/B", "recipient": "Another"}
-    for code in schemas.import_file._SENTENCES:
+    for code in schemas.import_file.ROW_SENTENCES:
         said = issue_of(code, 2, "The Column", **details).message
         assert "{" not in said
         assert said.endswith(".")
