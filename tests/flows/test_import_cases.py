@@ -225,7 +225,7 @@ def test_every_field_of_a_good_file_is_in_the_account_as_it_was_in_the_file(
     start_sandbox: StartSandbox,
 ) -> None:
     sandbox = start_sandbox(cases=30)
-    source = write_csv("cases.csv", [RICH, {"Ref": "IMP-2", "Notes": "Bare"}])
+    source = write_csv("cases.csv", [RICH, {"Ref": "IMP-2", "notes": "Bare"}])
     run = run_import(source)
     assert sorted(sent(sandbox), key=lambda body: -len(body)) == [
         RICH_BODY, {"ref": "IMP-2", "notes": "Bare"},
