@@ -108,9 +108,11 @@ def served(database: Path) -> Iterator[None]:
         shutil.copy(database, made / "prefect-test.db")
         return str(made)
 
-    with patch.object(prefect.testing.utilities, "mkdtemp", folder):
-        with prefect_test_harness(server_startup_timeout=120):
-            yield
+    with (
+        patch.object(prefect.testing.utilities, "mkdtemp", folder),
+        prefect_test_harness(server_startup_timeout=120),
+    ):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -112,12 +112,13 @@ def _rejects(
     """Two columns of ours, then the person's own; rows longer than the header keep their tail."""
     headers = [header for header in sheet.frame.columns if normalised(header) not in BOOKKEEPING]
     places = {header: number for number, header in enumerate(headers, start=2)}
-    cells = sheet.frame[headers].astype(object).where(sheet.frame[headers].notna(), None)
+    frame = sheet.frame[headers]
+    cells = frame.astype(object).where(frame.notna(), None).to_numpy()  # quick, row by row
     index_of = {row: index for index, row in enumerate(sheet.rows)}
     rows: list[list[str | None]] = []
     marked: set[tuple[int, int]] = set()
     for outcome in rejected:
-        own = cells.iloc[index_of[outcome.row]].tolist()
+        own = cells[index_of[outcome.row]].tolist()
         tail = sheet.surplus.get(outcome.row, [])
         for issue in issues.get(outcome.row, ()):
             if issue.column in places:

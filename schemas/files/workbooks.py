@@ -47,6 +47,8 @@ _MOST_COLUMNS = 16_384
 _NOT_IN_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TEXT = 49  # the number of Excel's own format "Text"
 _NARROWEST, _WIDEST = 8, 50
+MOST_CELLS = 300_000
+"""A workbook is made in memory, with some 0.7 kB a cell; what is larger becomes CSV."""
 AS_TEXTS = {
     "in_memory": True,
     "strings_to_formulas": False,
@@ -255,7 +257,7 @@ def rejects_file(
     marked: Collection[tuple[int, int]],
 ) -> tuple[str, bytes]:
     """A file of rows for a person to correct and bring again: a workbook, or CSV where a workbook
-    can't hold all of it unchanged.
+    can't hold all of it unchanged, or would be very large.
 
     No cell is a formula in either, and `read_sheet` gives the cells back as they were.
 
@@ -275,6 +277,8 @@ def rejects_file(
 def _fits_a_workbook(header: Sequence[str], rows: Sequence[Sequence[str | None]]) -> bool:
     table = (header, *rows)
     if len(table) > _MOST_ROWS or max(map(len, table)) > _MOST_COLUMNS:
+        return False
+    if sum(map(len, table)) > MOST_CELLS:
         return False
     return all(_fits_a_cell(cell) for row in table for cell in row if cell)
 

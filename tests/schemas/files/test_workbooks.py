@@ -480,3 +480,12 @@ def test_any_rejected_rows_come_back_as_they_were(path, rows):
     assert sheet.rows == list(range(2, len(rows) + 2))
     if suffix == ".xlsx":
         assert "<f" not in parts(content)[FIRST_SHEET]
+
+
+def test_very_many_rejected_rows_come_as_csv_in_little_memory(monkeypatch):
+    monkeypatch.setattr(workbooks, "MOST_CELLS", 20)
+    rows = [["5", "why", "A-1"]] * 6
+    assert rejects_file(["row", "why", "ref"], rows[:5], set())[0] == ".xlsx"
+    ending, content = rejects_file(["row", "why", "ref"], rows, set())
+    assert ending == ".csv"
+    assert content.count(b"A-1") == 6
