@@ -109,7 +109,8 @@ async def bulk_update_cases(
     after a crash, is always safe: a job that is under way is waited for, not submitted twice.
 
     Args:
-        source: The file. Its columns are described in the README.
+        source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
+            (its credentials from the environment). Its columns are described in the README.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Change nothing, and say per row what would be changed, before and after.
         connection: Name of a "WillSuite connection" block; without it the environment is used.

@@ -67,7 +67,8 @@ async def import_cases(
     reference before it creates a case.
 
     Args:
-        source: The file. Its columns are described in the README.
+        source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
+            (its credentials from the environment). Its columns are described in the README.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Do everything but create cases, and say per row what would happen.
         connection: Name of a "WillSuite connection" block; without it the environment is used.

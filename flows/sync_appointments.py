@@ -100,7 +100,8 @@ async def sync_appointments(
     row is "unknown" until a person says what became of it.
 
     Args:
-        source: The file. Its columns are described in the README.
+        source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
+            (its credentials from the environment). Its columns are described in the README.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Send nothing, settle nothing, and say per row what would be done.
         connection: Name of a "WillSuite connection" block; without it the environment is used.

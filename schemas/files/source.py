@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from schemas.columns import letters_of, normalised
 from schemas.files import delimited, parquet, workbooks
+from schemas.files.content import content_of
 from schemas.files.structure import structure_issue
 from schemas.issues import Issue, SourceError
 from schemas.texts import clean
@@ -92,7 +93,7 @@ def read_sheet(
     """Read a CSV file, a Parquet file or an Excel workbook; the content tells which it is.
 
     Args:
-        source: the path of the file.
+        source: the path of the file, or a URL that pyarrow knows, such as s3://bucket/file.csv.
         is_known: tells whether the text of a header is one of the columns the caller knows.
         encoding: of a CSV file, where it can't be told.
         sheet: the name of a workbook's sheet, where several could be meant.
@@ -101,9 +102,7 @@ def read_sheet(
     Raises:
         SourceError: there is no such file, or it can't be used as a whole.
     """
-    if "://" in str(source):
-        raise SourceError("The file must be on this machine; download it, and give its path.")
-    data = _content(Path(source))
+    data = content_of(source, MAX_BYTES)
     for magic, what, advice in _NOT_TEXT:
         if data.startswith(magic):
             raise SourceError(f"The file is {what}. {advice}")
@@ -118,27 +117,6 @@ def read_sheet(
     else:
         description, records = delimited.read_records(data, is_known=is_known, encoding=encoding)
     return _sheet(description, records, is_known, marks, hidden)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise SourceError(
-                f"The file has {size / 1e6:,.0f} MB; {MAX_BYTES / 1e6:,.0f} MB is the most that "
-                "is taken. Split it, and bring the parts one after the other."
-            )
-        if not path.is_file():
-            raise SourceError(f"{path} is not a file.")
-        return path.read_bytes()
-    except FileNotFoundError:
-        # the absolute path says where it was looked for, which may be a worker's folder
-        raise SourceError(f"There is no file {path.absolute()} on this machine.") from None
-    except PermissionError:
-        raise SourceError(f"The file {path} may not be read by this user.") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no valid path"
-        raise SourceError(f"The file {path} can't be read: {reason}.") from None
 
 
 # -- header ----------------------------------------------------------------------------------

@@ -503,9 +503,33 @@ def test_a_refused_file_is_named_with_the_folder_it_was_looked_for_in(tmp_path, 
     assert str(refused.value) == f"There is no file {tmp_path}/missing.csv on this machine."
 
 
-def test_a_url_is_not_taken_for_a_path():
-    with pytest.raises(SourceError, match="download it"):
-        read_sheet("s3://bucket/cases.csv", is_known=NAMES.__contains__)
+def test_a_file_comes_from_any_place_that_pyarrow_knows(tmp_path):
+    (tmp_path / "cases.csv").write_text("ref,notes\nA-1,x\n")
+    url = (tmp_path / "cases.csv").as_uri()
+    assert read_sheet(url, is_known=NAMES.__contains__).frame["ref"].tolist() == ["A-1"]
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("{folder}/missing.csv", "There is no file at this URL"),
+        ("{folder}", "The URL is a folder's"),
+        ("nowhere://bucket/cases.csv", "can't be read .*like s3://"),
+        ("s3://canary:canary@bucket/x.csv?endpoint_override=127.0.0.1:9&scheme=http", "can't be"),
+    ],
+)
+def test_a_url_that_gives_no_file_is_a_sentence_without_it(tmp_path, url, sentence):
+    with pytest.raises(SourceError, match=sentence) as refused:
+        read_sheet(url.format(folder=tmp_path.as_uri()), is_known=NAMES.__contains__)
+    assert "canary" not in str(refused.value)
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_large_file_of_a_store_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    (tmp_path / "cases.csv").write_text("ref\n" + "A-1\n" * 100)
+    monkeypatch.setattr(source, "MAX_BYTES", 50)
+    with pytest.raises(SourceError, match="is the most that is taken"):
+        read_sheet((tmp_path / "cases.csv").as_uri(), is_known=NAMES.__contains__)
 
 
 def test_a_file_one_may_not_read_is_refused(path, monkeypatch):
