@@ -12,7 +12,7 @@ be gone (`delete`).
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 import pandera.pandas as pa
@@ -31,7 +31,7 @@ from schemas.values import (
     column,
     without_placeholders,
 )
-from schemas.wall_times import time_problems, wire_time
+from schemas.wall_times import contradicting_times, time_problems, wire_time
 
 Action: TypeAlias = Literal["upsert", "delete"]
 ACTIONS: tuple[Action, ...] = ("upsert", "delete")
@@ -230,16 +230,24 @@ def _time_issues(table: ImportTable, timezone: ZoneInfo) -> Iterator[Issue]:
     for name in TIMES:
         cells = table.cells.get(name, [])
         problems[name] = time_problems([text for text in cells if text], timezone)
+        details = _witnesses(table, name) | {"zone": timezone.key}
         for text, row in zip(cells, table.rows, strict=bool(cells)):
             if text in problems[name]:
-                code = problems[name][text]
-                yield issue_of(code, row, table.header(name), zone=timezone.key)
+                yield issue_of(problems[name][text], row, table.header(name), **details)
     for index, row in enumerate(table.rows):
         start, end = (table.cell(name, index) for name in TIMES)
         if not start or not end or start in problems["start_time"] or end in problems["end_time"]:
             continue
         if (wire_time(end) or "") <= (wire_time(start) or ""):
             yield issue_of("end_before_start", row, table.header("end_time"))
+
+
+def _witnesses(table: ImportTable, name: str) -> dict[str, Any]:
+    """The rows that contradict each other in a column of times."""
+    cells = table.cells.get(name, [])
+    texts = contradicting_times(text for text in cells if text)
+    rows = (table.rows[cells.index(text)] for text in texts)
+    return dict(zip(("one", "other"), rows, strict=False))
 
 
 def _flag(text: str | None) -> bool:

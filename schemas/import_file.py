@@ -39,7 +39,7 @@ from schemas.values import (
     SENTENCES,
     YES_NO_CHECK,
     column,
-    contradicting,
+    contradiction_in,
     date_problems,
     up_to,
     without_placeholders,
@@ -381,24 +381,21 @@ def column_issues(table: ImportTable, model: pa.DataFrameSchema = IMPORT_CASES) 
     for (name, code), found in failures.groupby(["column", "check"], sort=False):
         header = table.header(name)
         limit = _limit(name, code)
-        texts = table.frame[name]
-        details = date_problems(texts.dropna()) if code == "date" else None
-        witnesses = _witnesses(table, texts.dropna(), details)
+        texts = table.frame[name].dropna()
+        details = date_problems(texts) if code == "date" else None
+        witnesses = _witnesses(table, texts) if code == "date" else {}
         for index in sorted({int(index) for index in found["index"]}):
             exact = details[index] if details is not None else code
             yield issue_of(exact, table.rows[index], header, limit=limit, **witnesses)
 
 
-def _witnesses(
-    table: ImportTable, texts: pd.Series, problems: pd.Series | None
-) -> Mapping[str, int]:
+def _witnesses(table: ImportTable, texts: pd.Series) -> Mapping[str, int]:
     """The rows that contradict each other in a column of dates."""
-    if problems is None or not (problems == "date_contradiction").any():
+    found = contradiction_in(texts)
+    if found is None:
         return {}
-    names = ("month_first", "day_first")
-    return {
-        name: table.rows[index] for name, index in zip(names, contradicting(texts), strict=True)
-    }
+    one, other = (table.rows[int(str(index))] for index in (found.one, found.other))
+    return {"one": one, "other": other}
 
 
 def _limit(name: str, code: str) -> str:

@@ -498,7 +498,8 @@ def test_each_of_the_two_columns_has_its_own_form():
     ("texts", "expected"),
     [
         (["07/20/2026 09:00", "01/02/2026 09:00"], ["date_month_first"] * 2),
-        (["07/20/2026 09:00", "20/07/2026 09:00"], ["time_impossible", None]),
+        (["07/20/2026 09:00", "20/07/2026 09:00", "01/02/2026 09:00"], ["date_contradiction"] * 3),
+        (["2026-03-04 09:00", "2026-05-06 09:00", "20/07/2026 09:00"], ["date_swapped"] * 3),
         (["01/02/2026 09:00", "12/12/2026 09:00"], [None, None]),
         (["07/20/2026 09:00", ISO, ISO], ["time_mixed", None, None]),
         (["07/20/2026 09:00", ISO], ["time_mixed"] * 2),
@@ -506,6 +507,14 @@ def test_each_of_the_two_columns_has_its_own_form():
 )
 def test_a_column_that_begins_with_the_month_is_refused_as_a_whole(texts, expected):
     assert problems(*texts) == expected
+
+
+def test_times_that_contradict_each_other_are_refused_with_both_rows_named():
+    starts = ["01/02/2026 09:00", "07/20/2026 09:00", "20/07/2026 09:00"]
+    made = plan(*(with_cells(key=f"B-{at}", start_time=each) for at, each in enumerate(starts)))
+    assert found(made) == [(row, "start_time", "date_contradiction") for row in (2, 3, 4)]
+    assert "(row 3)" in made.issues[2][0].message
+    assert "(row 4)" in made.issues[2][0].message
 
 
 @pytest.mark.parametrize(

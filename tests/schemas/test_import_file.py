@@ -402,7 +402,7 @@ def test_of_options_that_differ_in_case_only_the_very_one_is_meant():
 
 
 def test_every_sentence_can_be_said():
-    rows = {"other": 3, "month_first": 4, "day_first": 5, "count": 21}
+    rows = {"other": 3, "one": 4, "count": 21}
     details = {**rows, "limit": 25, "options": "a, b", "zone": "A/B", "recipient": "Another"}
     for code in schemas.import_file._SENTENCES:
         said = issue_of(code, 2, "The Column", **details).message
@@ -428,3 +428,12 @@ def test_dates_that_contradict_each_other_are_all_refused_with_both_rows_named()
         (row, "date_contradiction") for row in (2, 4, 5, 6)
     ]
     assert all("row 4" in issue.message and "row 5" in issue.message for issue in issues)
+
+
+def test_dates_of_a_workbook_beside_texts_that_it_could_not_read_are_all_refused():
+    dates = ["1960-03-04", "1961-05-06", None, "1962-07-08", "13/05/1963", "25/12/1964"]
+    issues = list(column_issues(table(*({"customer_date_of_birth": each} for each in dates))))
+    assert [(issue.row, issue.code) for issue in issues] == [
+        (row, "date_swapped") for row in (2, 3, 5, 6, 7)
+    ]
+    assert all("row 2" in issue.message and "row 6" in issue.message for issue in issues)
