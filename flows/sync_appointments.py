@@ -46,7 +46,7 @@ from protocols.appointments.sync import Syncer, keep_in_step
 from protocols.rows.ledger import Ledger
 from protocols.rows.run_files import run_folder
 from protocols.rows.stop_signal import cancelled_by_sigterm
-from schemas.appointment_file import is_appointment_column, plan_appointments
+from schemas.appointment_file import MAX_HOURS, is_appointment_column, plan_appointments
 from schemas.outcomes import APPOINTMENT_OUTCOMES, Outcome
 from schemas.texts import clean
 from tasks.connection import connected
@@ -83,6 +83,8 @@ async def sync_appointments(
     recreate: bool = False,
     new_journal: bool = False,
     accept_swapped_recipients: bool = False,
+    allow_past: bool = False,
+    max_hours: float = MAX_HOURS,
     extra: Extra = "forbid",
     encoding: str | None = None,
     sheet: str | None = None,
@@ -109,6 +111,8 @@ async def sync_appointments(
         new_journal: Begin a new journal, or use another one, although there was one.
         accept_swapped_recipients: It is known that WillSuite's answers show the adviser's address
             as the recipient's, and that messages go to the client all the same.
+        allow_past: Send messages about appointments that have begun already, too.
+        max_hours: How long an appointment may last; rows with longer ones are rejected.
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         sheet: Name of a workbook's sheet, where several could be meant.
@@ -130,7 +134,10 @@ async def sync_appointments(
             async with connected(connection) as client:
                 table = await read_source(source, is_appointment_column, encoding, sheet, hidden)
                 zone = ZoneInfo(client.settings.timezone)
-                read = await asyncio.to_thread(plan_appointments, table, timezone=zone, extra=extra)
+                read = await asyncio.to_thread(
+                    plan_appointments, table, timezone=zone, extra=extra, allow_past=allow_past,
+                    max_hours=max_hours,
+                )  # fmt: skip
                 entries = [booking_entry(wanted) for wanted in read.wanted]
                 options = _Options(
                     dry_run, str(journal), resolve or {}, recreate, new_journal,

@@ -141,6 +141,10 @@ _SENTENCES = {
         "{column} is missing; an appointment needs an adviser, a start and an end."
     ),
     "end_before_start": "{column} must be later than the start.",
+    "too_many_hours": (
+        "{column} is {count} hours after the start, more than {limit}; correct it, or, if it is "
+        "right, allow it with max_hours={count}."
+    ),
     "recipient_missing": (
         "{column} asks for a message, but {recipient} is blank; fill it in, or write no."
     ),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from made_sheets import Record, found, sheet
 from rich.pretty import pretty_repr
 
+import schemas.appointment_file
 from schemas.appointment_file import (
     APPOINTMENT_FIELDS,
     FLAGS,
@@ -34,6 +35,7 @@ from schemas.wall_times import TIME_SENTENCES, time_problems, wire_time
 from willsuite import new_appointment
 
 LONDON = ZoneInfo("Europe/London")
+NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 DESIGNED = [  # written down from the design's fixed interface, not computed
     "key", "action", "case_id", "case_ref", "appointment_id", "adviser_email", "start_time",
     "end_time", "location", "notes", "email_recipient", "email_confirmation",
@@ -41,6 +43,11 @@ DESIGNED = [  # written down from the design's fixed interface, not computed
 ]  # fmt: skip
 TIMES = {"start_time": "2026-07-20 09:00", "end_time": "2026-07-20 10:00"}
 PLAIN: Record = {"key": "B-1", "case_id": "c-1", "adviser_email": "adviser@example.org", **TIMES}
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch):
+    monkeypatch.setattr(schemas.appointment_file, "_now", lambda: NOW)
 
 
 def plan(
@@ -599,7 +606,45 @@ def test_the_end_is_later_as_a_moment_too(start, end, zone):
     if problems(*texts, zone=zone) == [None, None]:
         moments = [each.replace(tzinfo=zone).astimezone(UTC) for each in (start, end)]
         later = moments[1] > moments[0]
-        assert (codes(record, zone=zone) == []) is later
+        assert (codes(record, zone=zone, max_hours=1e6) == []) is later
+
+
+@pytest.mark.parametrize(
+    ("end", "options", "hours"),
+    [
+        ("2026-07-21 09:00", {}, None),
+        ("2026-07-21 09:01", {}, 25),
+        ("2027-06-20 10:00", {}, 8041),
+        ("2027-06-20 10:00", {"max_hours": 8041}, None),
+        ("2026-07-20 09:31", {"max_hours": 0.5}, 1),
+    ],
+)
+def test_an_appointment_of_many_hours_is_refused_unless_that_is_said(end, options, hours):
+    made = plan(with_cells(end_time=end), **options)
+    assert found(made) == ([(2, "end_time", "too_many_hours")] if hours else [])
+    if hours:
+        assert f"max_hours={hours}." in made.issues[2][0].message
+
+
+@pytest.mark.parametrize(
+    ("start", "zone", "is_past"),
+    [
+        ("2009-07-20 09:00", LONDON, True),
+        ("2026-06-15 12:59", LONDON, True),
+        ("2026-06-15 13:00", LONDON, False),
+        ("15/06/2026 13:00", LONDON, False),
+        ("2026-06-15 07:59", ZoneInfo("America/New_York"), True),
+        ("2026-06-15 08:00", ZoneInfo("America/New_York"), False),
+    ],
+)
+def test_what_has_begun_by_the_clock_of_the_zone_is_past_unless_that_is_allowed(
+    start, zone, is_past
+):
+    record = with_cells(start_time=start, end_time="2026-06-15 23:00")
+    options = {"zone": zone, "max_hours": 1e6}
+    assert only(plan(record, **options)).is_past is is_past
+    assert only(plan(record, **options, allow_past=True)).is_past is False
+    assert only(plan(record | {"action": "delete"}, **options)).is_past is False
 
 
 # -- files -----------------------------------------------------------------------------------
