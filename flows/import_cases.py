@@ -56,6 +56,7 @@ async def import_cases(
     encoding: str | None = None,
     sheet: str | None = None,
     hidden: Hidden = "refuse",
+    blank_words: list[str] | None = None,
     on_reject: OnReject = "complete",
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
@@ -77,6 +78,8 @@ async def import_cases(
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         sheet: Name of a workbook's sheet, where several could be meant.
         hidden: "refuse" a sheet with hidden or filtered-out rows, "skip" these, or "include" them.
+        blank_words: Words that mean "nothing is given" in this file, such as nan or NULL; an empty
+            list says that all such words are meant as they stand.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
@@ -95,8 +98,9 @@ async def import_cases(
             async with connected(connection) as client:
                 read = await read_source(source, _known_with(identity), encoding, sheet, hidden)
                 make = partial(
-                    plan_import, read, extra=extra, derive_ref_from=identity, max_people=max_people
-                )
+                    plan_import, read, extra=extra, derive_ref_from=identity,
+                    max_people=max_people, blank_words=blank_words,
+                )  # fmt: skip
                 plan = await plan_with_meta(make)
                 entries = [new_case_entry(case, plan.headers) for case in plan.cases]
                 ledger = Ledger(entries, plan.issues, plan.refs, plan.notes)

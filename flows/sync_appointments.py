@@ -89,6 +89,7 @@ async def sync_appointments(
     encoding: str | None = None,
     sheet: str | None = None,
     hidden: Hidden = "refuse",
+    blank_words: list[str] | None = None,
     on_reject: OnReject = "complete",
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
@@ -117,6 +118,8 @@ async def sync_appointments(
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         sheet: Name of a workbook's sheet, where several could be meant.
         hidden: "refuse" a sheet with hidden or filtered-out rows, "skip" these, or "include" them.
+        blank_words: Words that mean "nothing is given" in this file, such as nan or NULL; an empty
+            list says that all such words are meant as they stand.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
@@ -136,7 +139,7 @@ async def sync_appointments(
                 zone = ZoneInfo(client.settings.timezone)
                 read = await asyncio.to_thread(
                     plan_appointments, table, timezone=zone, extra=extra, allow_past=allow_past,
-                    max_hours=max_hours,
+                    max_hours=max_hours, blank_words=blank_words,
                 )  # fmt: skip
                 entries = [booking_entry(wanted) for wanted in read.wanted]
                 options = _Options(

@@ -54,6 +54,7 @@ async def update_cases(
     encoding: str | None = None,
     sheet: str | None = None,
     hidden: Hidden = "refuse",
+    blank_words: list[str] | None = None,
     on_reject: OnReject = "complete",
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
@@ -74,6 +75,8 @@ async def update_cases(
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         sheet: Name of a workbook's sheet, where several could be meant.
         hidden: "refuse" a sheet with hidden or filtered-out rows, "skip" these, or "include" them.
+        blank_words: Words that mean "nothing is given" in this file, such as nan or NULL; an empty
+            list says that all such words are meant as they stand.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
@@ -93,7 +96,7 @@ async def update_cases(
         with cancelled_by_sigterm():
             async with connected(connection) as client:
                 read = await read_source(source, UPDATE_CASES.has_column, encoding, sheet, hidden)
-                ledger = await change_ledger(read, UPDATE_CASES, extra)
+                ledger = await change_ledger(read, UPDATE_CASES, extra, blank_words)
                 run = WritingRun(FLOW, str(output), folder, read, ledger, dry_run, CHANGE_OUTCOMES)
                 waiting = Waiting(wait_seconds, first_run)
                 work = partial(_work, client, ledger.entries, dry_run, waiting, abandoned)

@@ -31,7 +31,6 @@ from schemas.values import (
     YES_NO_CHECK,
     check,
     column,
-    without_placeholders,
 )
 from schemas.wall_times import contradicting_times, time_problems, wire_time
 
@@ -142,6 +141,7 @@ def plan_appointments(
     extra: str = "forbid",
     allow_past: bool = False,
     max_hours: float = MAX_HOURS,
+    blank_words: Sequence[str] | None = None,
 ) -> AppointmentPlan:
     """All appointments of a file as they are wanted, and all problems of the rows that can't be.
 
@@ -151,6 +151,7 @@ def plan_appointments(
         extra: "forbid" refuses unknown columns, "ignore" leaves them out.
         allow_past: messages about appointments that have begun already are meant.
         max_hours: the most that an appointment may last.
+        blank_words: words that are blank in this file; none of them, if it is an empty list.
 
     Raises:
         SourceError: the columns can't be understood.
@@ -162,7 +163,7 @@ def plan_appointments(
             "The file needs a column key with the booking's id in the other system: by it a "
             "second run knows the appointment again."
         )
-    table = ImportTable(_without_what_is_ignored(sheet, matched), matched)
+    table = ImportTable(_without_what_is_ignored(sheet, matched), matched, blank_words)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
     for issue in [
         *table.file_issues,
@@ -184,7 +185,7 @@ def plan_appointments(
 
 
 def _without_what_is_ignored(sheet: Sheet, matched: Mapping[str, str]) -> Sheet:
-    """No placeholders for recipients, and of a row that deletes only what says which one.
+    """Of a row that deletes only what says which one.
 
     A booking that was cancelled often comes with all its old values, and whatever is wrong with
     them must not keep its appointment in somebody's diary.
@@ -192,8 +193,6 @@ def _without_what_is_ignored(sheet: Sheet, matched: Mapping[str, str]) -> Sheet:
     frame = sheet.frame.copy()
     ignored = [header for header, name in matched.items() if name not in IDENTITY_FIELDS]
     for header, name in matched.items():
-        if name in RECIPIENTS.values():
-            frame[header] = without_placeholders(frame[header])
         if name == "action":
             deletes = (frame[header].str.casefold() == "delete").to_numpy(bool, na_value=False)
             frame.loc[deletes, ignored] = None

@@ -41,7 +41,6 @@ _SAME_STATUS = {
 YES_NO = {"yes": "yes", "y": "yes", "true": "yes", "1": "yes", "no": "no", "n": "no",
           "false": "no", "0": "no"}  # fmt: skip
 ENTITIES = ("person", "organisation")
-_NO_VALUE = frozenset({"n/a", "na", "none", "null", "nil", "-", "--", "unknown", "not known"})
 
 SENTENCES: dict[str, str] = {
     "too_long": "{column} has more than {limit} characters, which WillSuite's limit is.",
@@ -98,13 +97,6 @@ def check(code: str, holds: Callable[[pd.Series], pd.Series], **limits: int) -> 
 def up_to(limit: int) -> pa.Check:
     """At most so many characters (not bytes)."""
     return check("too_long", lambda texts: texts.str.len() <= limit, limit=limit)
-
-
-def without_placeholders(texts: pd.Series) -> pd.Series:
-    """`N/A`, `-`, `unknown` and the like as blank: for phones, e-mails and postcodes only, since
-    Null and None are surnames.
-    """
-    return texts.mask(texts.str.casefold().isin(_NO_VALUE))
 
 
 # -- dates ------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ from schemas.values import (
     marital_status,
     up_to,
     wire_date,
-    without_placeholders,
 )
 
 TODAY = date(2026, 6, 15)
@@ -105,26 +104,6 @@ def test_a_limit_counts_characters_and_is_itself_allowed(limit):
         assert refused([up_to(limit)], letter * limit, letter * (limit + 1)) == [
             (letter * (limit + 1), "too_long")
         ]
-
-
-# -- placeholders ----------------------------------------------------------------------------
-
-
-def test_placeholders_are_blank_in_any_case():
-    words = ["N/A", "n/a", "NA", "None", "NULL", "nil", "-", "--", "Unknown", "not known"]
-    assert without_placeholders(series(*words)).isna().all()
-
-
-def test_everything_else_is_no_placeholder():
-    texts = series("0", "Nile", "N/A2", "---", "none@example.org", "07700 900123", "nan")
-    assert without_placeholders(texts).tolist() == texts.tolist()
-
-
-@pytest.mark.parametrize("texts", [[], [None, None], [None, "-", "x"]])
-def test_blank_cells_stay_blank_beside_placeholders(texts):
-    found = without_placeholders(series(*texts))
-    assert found.dtype == "str"
-    assert found.dropna().tolist() == [text for text in texts if text == "x"]
 
 
 # -- dates -----------------------------------------------------------------------------------
