@@ -19,6 +19,8 @@ _ASKED_ABOUT = frozenset({"nan", "<na>", "none", "null", "\\n", "n/a", "na", "-"
 _NEVER_MEANT = frozenset({"\\n", "<na>"})
 _WORDS = _ASKED_ABOUT | {"nat", "nil", "unknown", "not known"}
 """In any case. Where a phone, an e-mail or a date is meant, none of these is one."""
+_NAMES = frozenset({"Null", "None", "Na", "NA", "Nan"})
+"""What people are called, written so; in a column of names that is not asked about."""
 _COLUMNS_NAMED = 10
 
 
@@ -102,12 +104,9 @@ def refuse_words_for_nothing(
 
 
 def _in_question(texts: pd.Series, are_names: bool) -> pd.Series:
-    """The cells that may stand for nothing: a name as people write it, Null or Nan, doesn't."""
+    """The cells that may stand for nothing."""
     found = texts[_are_among(texts, _ASKED_ABOUT)]
-    if not are_names:
-        return found
-    is_name = found.str.isalpha() & (found == found.str.capitalize()) & (found != "None")
-    return found[~is_name.astype(bool)]
+    return found[~found.isin(_NAMES)] if are_names else found
 
 
 def _question(asked: Mapping[str, pd.Series], words: Sequence[str]) -> str:

@@ -85,14 +85,19 @@ def test_the_question_names_columns_counts_and_the_words_to_be_said_but_no_other
     assert "Secret" not in said
 
 
-def test_people_who_are_called_null_stay_and_columns_of_missing_surnames_are_asked_about():
+@pytest.mark.parametrize("name", ["Null", "None", "NA", "Na"])
+def test_people_who_are_called_so_stay_however_many_they_are(name):
+    people = [ANN | {"ref": f"R-{at}", "customer_1_last_name": name} for at in range(3)]
+    assert found(plan_import(sheet(people))) == []
+
+
+def test_null_stays_a_surname_where_another_spelling_is_blank_and_missing_ones_are_asked_about():
     people = [ANN | {"ref": f"R-{at}", "customer_1_last_name": "Null"} for at in range(3)]
     people[0]["notes"] = "NULL"
-    assert found(plan_import(sheet(people))) == []
     made = plan_import(sheet(people), blank_words=["NULL"])
     assert [case.body["customers"][0]["last_name"] for case in made.cases] == ["Null"] * 3
     assert "notes" not in made.cases[0].body
-    for word in ("NULL", "None"):
+    for word in ("NULL", "nan", "-"):
         records = [each | {"customer_1_last_name": word} for each in people]
         assert "customer_1_last_name (cells: 3)" in asked(*records)
         made = plan_import(sheet(records), blank_words=[word])
