@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test soak check bench export import bulk update appointments sandbox server deploy worker run lock clean
+.PHONY: help setup demo test soak check bench export import bulk update appointments sandbox server deploy worker run codes lock clean
 
 # where Prefect's server is; of deploy, worker and run an exported PREFECT_API_URL is stronger
 PORT ?= 4200
@@ -88,6 +88,9 @@ worker: $(STAMP) ## run what is due, until Ctrl-C
 run: $(STAMP) ## start FLOW=import-cases/file FILE=cases.csv (PLAN=1 CONNECTION=name) and follow it
 	@$(BIN)/python -m commands.run --flow "$(FLOW)" --file "$(FILE)" --called-from "$(CALLED_FROM)" \
 	  --connection "$(CONNECTION)" --run "$(RUN)" $(if $(PLAN),--plan)
+
+codes: $(STAMP) ## write docs/codes.md anew, from the sentences in the code
+	@$(BIN)/python -m commands.codes
 
 lock: ## resolve requirements.lock anew
 	@[ -x .venv-lock/bin/uv ] || { $(PYTHON) -m venv .venv-lock \

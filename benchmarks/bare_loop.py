@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from schemas.case_tables import NESTED, SCHEMAS, flat_tables, nested_cases
 from tasks.cases import case_columns
-from willsuite.records import decode_crm_fields, decode_page
+from willsuite.decoding import decode_crm_fields, decode_page
 
 ROW_GROUP_ROWS = 20_000
 

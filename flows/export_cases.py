@@ -23,6 +23,7 @@ from protocols.reading.past_exports import PastExport, PastExports
 from protocols.reading.shown_people import complete_people
 from protocols.reading.verification import Verification
 from schemas.case_tables import SCHEMA_VERSION
+from tasks.cases import ONE_CASES_ERRORS
 from tasks.connection import connected
 from tasks.crm_fields import get_crm_fields
 from tasks.policy import RunError, hide_expected_tracebacks
@@ -233,13 +234,15 @@ def _wire_time(value: str | datetime | None) -> str | None:
 async def _field_labels() -> tuple[dict[str, str | None], str]:
     """Labels by CRM field id, and a note for the manifest.
 
-    Labels are a convenience: where the account may not read them, the export goes on without.
+    Labels are a convenience: where they can't be read, the export goes on without.
     """
     try:
         fields = await get_crm_fields()
-    except RejectedError as error:
-        get_run_logger().warning("GET /crm-fields: status %s; labels stay empty.", error.status)
-        return {}, f"status {error.status}"
+    except (RejectedError, *ONE_CASES_ERRORS) as error:
+        status = getattr(error, "status", None)
+        note = f"status {status}" if status else type(error).__name__
+        get_run_logger().warning("GET /crm-fields: %s; labels stay empty.", note)
+        return {}, note
     return {field.id: field.field_label for field in fields}, "read"
 
 

@@ -58,6 +58,7 @@ async def import_cases(
     hidden: Hidden = "refuse",
     blank_words: list[str] | None = None,
     on_reject: OnReject = "complete",
+    outcomes_csv: bool = False,
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
 ) -> RunSummary:
@@ -81,6 +82,7 @@ async def import_cases(
         blank_words: Words that mean "nothing is given" in this file, such as nan or NULL; an empty
             list says that all such words are meant as they stand.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
+        outcomes_csv: Leave every row's outcome as a CSV file for Excel as well.
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
             it, the first run on new machines waits once for what may be under way.
@@ -104,7 +106,10 @@ async def import_cases(
                 plan = await plan_with_meta(make)
                 entries = [new_case_entry(case, plan.headers) for case in plan.cases]
                 ledger = Ledger(entries, plan.issues, plan.refs, plan.notes)
-                run = WritingRun(FLOW, str(output), folder, read, ledger, dry_run)
+                run = WritingRun(
+                    FLOW, str(output), folder, read, ledger, dry_run,
+                    case_url=client.settings.case_url, outcomes_csv=outcomes_csv,
+                )  # fmt: skip
                 waiting = Waiting(wait_seconds, first_run)
                 work = partial(_work, entries, dry_run, client.settings, waiting)
                 stopped_by = await run.carry_out(work)

@@ -47,6 +47,7 @@ from protocols.rows.ledger import Ledger
 from protocols.rows.run_files import run_folder
 from protocols.rows.stop_signal import cancelled_by_sigterm
 from schemas.appointment_file import MAX_HOURS, is_appointment_column, plan_appointments
+from schemas.files.attention import resolutions
 from schemas.outcomes import APPOINTMENT_OUTCOMES, Outcome
 from schemas.texts import clean
 from tasks.connection import connected
@@ -79,7 +80,7 @@ async def sync_appointments(
     dry_run: bool = False,
     connection: str | None = None,
     journal: str = "data/journal",
-    resolve: dict[str, str] | None = None,
+    resolve: dict[str, str] | str | None = None,
     recreate: bool = False,
     new_journal: bool = False,
     accept_swapped_recipients: bool = False,
@@ -91,6 +92,7 @@ async def sync_appointments(
     hidden: Hidden = "refuse",
     blank_words: list[str] | None = None,
     on_reject: OnReject = "complete",
+    outcomes_csv: bool = False,
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
 ) -> RunSummary:
@@ -108,6 +110,7 @@ async def sync_appointments(
         journal: Folder of the journal; on a disk of this machine that is kept and backed up.
         resolve: What became of uncertain rows, by key. The appointment's id or "not created"; of a
             message in doubt "message settled". The second time with a number, as the row says.
+            Or the path of a run's attention.xlsx, with its column `resolution` filled in.
         recreate: Delete and make anew what can't be changed; adviser, Zoom meeting and case.
         new_journal: Begin a new journal, or use another one, although there was one.
         accept_swapped_recipients: It is known that WillSuite's answers show the adviser's address
@@ -121,6 +124,7 @@ async def sync_appointments(
         blank_words: Words that mean "nothing is given" in this file, such as nan or NULL; an empty
             list says that all such words are meant as they stand.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
+        outcomes_csv: Leave every row's outcome as a CSV file for Excel as well.
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
             it, the first run on new machines waits once for what may be under way.
@@ -142,14 +146,16 @@ async def sync_appointments(
                     max_hours=max_hours, blank_words=blank_words,
                 )  # fmt: skip
                 entries = [booking_entry(wanted) for wanted in read.wanted]
+                said = resolutions(resolve) if isinstance(resolve, str) else resolve or {}
                 options = _Options(
-                    dry_run, str(journal), resolve or {}, recreate, new_journal,
+                    dry_run, str(journal), said, recreate, new_journal,
                     Waiting(wait_seconds, first_run), list(read.keys.values()),
                 )  # fmt: skip
                 echoes = EchoCheck(zone, accept_swapped_recipients)
                 ledger = Ledger(entries, read.issues, read.keys, read.notes)
                 run = WritingRun(
                     FLOW, str(output), folder, table, ledger, dry_run, APPOINTMENT_OUTCOMES,
+                    case_url=client.settings.case_url, outcomes_csv=outcomes_csv,
                     works_without_entries=True,  # resolve, and what is uncertain
                 )  # fmt: skip
                 work = partial(_work, client, entries, echoes, options)

@@ -56,6 +56,7 @@ async def update_cases(
     hidden: Hidden = "refuse",
     blank_words: list[str] | None = None,
     on_reject: OnReject = "complete",
+    outcomes_csv: bool = False,
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
     abandon_jobs: list[str] | None = None,
@@ -78,6 +79,7 @@ async def update_cases(
         blank_words: Words that mean "nothing is given" in this file, such as nan or NULL; an empty
             list says that all such words are meant as they stand.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
+        outcomes_csv: Leave every row's outcome as a CSV file for Excel as well.
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
             it, the first run on new machines waits once for what may be under way.
@@ -97,7 +99,10 @@ async def update_cases(
             async with connected(connection) as client:
                 read = await read_source(source, UPDATE_CASES.has_column, encoding, sheet, hidden)
                 ledger = await change_ledger(read, UPDATE_CASES, extra, blank_words)
-                run = WritingRun(FLOW, str(output), folder, read, ledger, dry_run, CHANGE_OUTCOMES)
+                run = WritingRun(
+                    FLOW, str(output), folder, read, ledger, dry_run, CHANGE_OUTCOMES,
+                    case_url=client.settings.case_url, outcomes_csv=outcomes_csv,
+                )  # fmt: skip
                 waiting = Waiting(wait_seconds, first_run)
                 work = partial(_work, client, ledger.entries, dry_run, waiting, abandoned)
                 stopped_by = await run.carry_out(work)

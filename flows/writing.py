@@ -51,6 +51,7 @@ class RunSummary(TypedDict):
     folder: str
     outcomes_file: str
     rejected_file: str | None
+    attention_file: str | None
     dry_run: bool
 
 
@@ -77,6 +78,8 @@ class WritingRun:
     ledger: Ledger[Any]
     dry_run: bool
     schema: pa.Schema = OUTCOMES
+    case_url: str = ""
+    outcomes_csv: bool = False
     works_without_entries: bool = False
     """Whether there may be something to do, or to say, where no row can be sent."""
 
@@ -88,6 +91,8 @@ class WritingRun:
             sheet=self.sheet,
             issues=self.ledger.issues,
             schema=self.schema,
+            case_url=self.case_url,
+            as_csv=self.outcomes_csv,
         )
 
     async def carry_out(
@@ -128,6 +133,7 @@ class WritingRun:
             folder=str(files.folder),
             outcomes_file=str(files.outcomes),
             rejected_file=str(files.rejected) if files.rejected else None,
+            attention_file=str(files.attention) if files.attention else None,
             dry_run=self.dry_run,
         )
 
@@ -200,6 +206,8 @@ def ending(summary: RunSummary, stopped_by: str | None, on_reject: str, verb: st
         message += f" {stopped_by}"
     if summary["rejected_file"]:
         message += f" Correct {summary['rejected_file']} and {verb} it as it is."
+    if summary["attention_file"]:
+        message += f" Look at {summary['attention_file']}."
     message += f" Every row's outcome: {summary['outcomes_file']}"
     left = [Outcome(outcome) for outcome in summary["outcomes"]]
     is_incomplete = stopped_by is not None or bool(FAILING.intersection(left))
@@ -237,7 +245,9 @@ async def show(
         if found
     ]
     files = "\n".join(
-        f"- `{path}`" for path in (summary["outcomes_file"], summary["rejected_file"]) if path
+        f"- `{path}`"
+        for path in (summary["outcomes_file"], summary["rejected_file"], summary["attention_file"])
+        if path
     )
     what = "Plan" if summary["dry_run"] else title
     await show_result(

@@ -11,6 +11,27 @@ from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 
 def main() -> None:
     """Read the options, serve, and print how to connect."""
+    given = vars(_parser().parse_args())
+    port, faulty = given.pop("port"), given.pop("faulty_writes")
+    options = Options(**given)
+    faults: list[Fault | RandomFaults] = [RandomFaults(faulty, options.seed)] if faulty else []
+    try:
+        with running(Sandbox(options, faults), port=port) as sandbox:
+            sys.stdout.write(
+                f"WILLSUITE_BASE_URL={sandbox.url}\n"
+                f"WILLSUITE_CLIENT_ID={CLIENT_ID}\n"
+                f"WILLSUITE_CLIENT_SECRET={CLIENT_SECRET}\n"
+            )
+            sys.stdout.flush()
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    except (OSError, OverflowError) as error:
+        reason = (
+            os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        )
+        sys.exit(f"Cannot serve on port {port}: {reason}. Choose another with --port.")
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--cases", type=int, default=1600, help="how many invented cases")
@@ -34,24 +55,7 @@ def main() -> None:
         metavar="SHARE",
         help="of the new cases that meet a fault of any kind, 0 to 1",
     )
-    given = vars(parser.parse_args())
-    port, faulty = given.pop("port"), given.pop("faulty_writes")
-    options = Options(**given)
-    faults: list[Fault | RandomFaults] = [RandomFaults(faulty, options.seed)] if faulty else []
-    try:
-        with running(Sandbox(options, faults), port=port) as sandbox:
-            sys.stdout.write(
-                f"WILLSUITE_BASE_URL={sandbox.url}\n"
-                f"WILLSUITE_CLIENT_ID={CLIENT_ID}\n"
-                f"WILLSUITE_CLIENT_SECRET={CLIENT_SECRET}\n"
-            )
-            sys.stdout.flush()
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    except (OSError, OverflowError) as error:
-        reason = (
-            os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        )
-        sys.exit(f"Cannot serve on port {port}: {reason}. Choose another with --port.")
+    return parser
 
 
 def _share(text: str) -> float:

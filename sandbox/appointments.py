@@ -65,7 +65,7 @@ class Appointments:
 
     def find(self, case_id: str, appointment_id: str) -> dict[str, Any] | None:
         """The appointment if it is one of the case, and not deleted."""
-        appointment = self.all.get(appointment_id)
+        appointment = self.all.get(appointment_id.lower())
         if appointment is None or appointment["customer_case_id"] != case_id:
             return None
         return None if appointment["deleted_at"] else appointment

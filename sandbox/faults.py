@@ -1,7 +1,7 @@
 """Faults that can be scripted for single requests and for jobs.
 
 Belongs here: which request a fault meets, and what each fault is. How it reaches the socket is
-in `server.py`, and what a job makes of it in `jobs.py`. A script is a list of `Fault`s; the first
+in `wire.py`, and what a job makes of it in `jobs.py`. A script is a list of `Fault`s; the first
 one that matches a request and isn't used up is played. Jobs have a script of their own: the first
 `JobFault` is for the batch accepted next, and so on.
 
@@ -179,10 +179,16 @@ class RandomFaults:
 
 
 FAILED_MESSAGE = (
-    "SQLSTATE[22001]: String data, right truncated: 1406 Data too long for column 'notes' at row 1"
-    " (Mrs Perpetua Quillfeather, 12 Nowhere Lane, tel 07700900461)"
+    "SQLSTATE[22007]: Invalid datetime format: 1366 Incorrect string value for column 'notes'"
+    " (SQL: update `customer_cases` set `notes` = Mrs Perpetua Quillfeather, 12 Nowhere Lane,"
+    " tel 07700900461 where `id` = 12)"
 )
 """What a failed job says: more about a person than it should. Nobody has this name."""
+ATTEMPTED = (
+    "App\\Jobs\\BulkUpdateCases has been attempted too many times or run too long."
+    " The job may have previously timed out."
+)
+"""What a second worker says of a job that the first one is still at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +201,9 @@ class JobFault:
     share of all drawn at random) are left out, silently. `message` is what the job has to say in
     the end; a failed one says `FAILED_MESSAGE` without it.
 
+    With `told_failed` it is said to have failed at half its time, in the words of `ATTEMPTED`,
+    while it goes on; if it is completed in the end, the words stay.
+
     `seconds` stand in for those of the options, so that a job can be overtaken by the next.
     The first `hidden_polls` questions about it get a 404, with None all of them. `words` has other
     words for statuses ({"processing": "queued"}), and fields in `lacks` are missing from answers.
@@ -205,6 +214,7 @@ class JobFault:
     skips: float | Collection[int] = ()
     message: str | None = None
     seconds: float | None = None
+    told_failed: bool = False
     hidden_polls: int | None = 0
     words: Mapping[str, str] = field(default_factory=dict)
     lacks: Collection[str] = ()

@@ -5,15 +5,16 @@ not: HTTP, what a batch may hold and what it changes (`writes.py`), the cases (`
 """
 
 import asyncio
+import dataclasses
 import itertools
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox.faults import FAILED_MESSAGE, JobFault
+from sandbox.faults import ATTEMPTED, FAILED_MESSAGE, JobFault
 from sandbox.store import Store
-from sandbox.writes import MetaUpdate, changed_fields
+from sandbox.writes import MetaUpdate, changed_fields, exceeds_columns
 
 
 def _now() -> datetime:
@@ -101,7 +102,7 @@ class Jobs:
 
     def answer(self, job_id: str) -> dict[str, Any] | None:
         """The answer to a question about a job; None if there is nothing to see."""
-        job = self.all.get(job_id)
+        job = self.all.get(job_id.lower())
         if job is None:
             return None
         job.polls += 1
@@ -118,7 +119,9 @@ class Jobs:
         seconds = self._seconds if job.fault.seconds is None else job.fault.seconds
         await asyncio.sleep(seconds / 2)
         if job.fault.ends != "pending":
-            job.move("processing")
+            job.move("failed" if job.fault.told_failed else "processing")
+        if job.fault.told_failed:
+            job.message, job.end_time = ATTEMPTED, job.updated_at
         await asyncio.sleep(seconds / 2)
         unknown = self._apply(job)
         if job.fault.ends in {"pending", "processing"}:
@@ -128,7 +131,7 @@ class Jobs:
             messages = messages or [FAILED_MESSAGE]
         elif unknown:
             messages.append(f"No cases with these ids: {', '.join(unknown)}")
-        job.message = " ".join(messages) or None
+        job.message = " ".join(messages) or job.message
         job.move(job.fault.ends)
         job.end_time = job.updated_at
         job.finished = next(self._events)
@@ -142,10 +145,14 @@ class Jobs:
         for case_id, number in last.items():
             if number not in applied:
                 continue
+            if exceeds_columns((), job.batch[number].get("notes")):
+                # what it has to say quotes the notes, so it can't be stored either
+                job.fault = dataclasses.replace(job.fault, ends="processing")
+                break
             case = self._store.case(case_id)
             if case is None:
                 unknown.append(case_id)
             elif fields := changed_fields(case, job.batch[number], self._meta_update):
-                self._store.change(case_id, **fields)
+                self._store.change(case["id"], **fields)
                 job.effected_records += 1
         return unknown

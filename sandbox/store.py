@@ -31,6 +31,11 @@ def ref_key(ref: str | None, collation: Collation = "accents count") -> str:
     return "".join(sign for sign in signs if unicodedata.category(sign) not in ("Mn", "Cf")).strip()
 
 
+def _as_stored(case: dict[str, Any]) -> dict[str, Any]:
+    """A table of its own has the customers: they come in order of id, not as they were sent."""
+    return case | {"customers": sorted(case["customers"], key=lambda customer: customer["id"])}
+
+
 class Store:
     """All cases of the account; every change stamps the case with the time of the change.
 
@@ -49,7 +54,7 @@ class Store:
         self.order = order
         self._collation = collation
         self._views = views or Views()
-        self._cases: dict[str, dict[str, Any]] = {case["id"]: case for case in cases}
+        self._cases = {case["id"]: _as_stored(case) for case in cases}
         self._ids = sorted(self._cases)
         self._rendered: dict[str, dict[bool, bytes]] = {}
         self.address_books: dict[str, list[dict[str, Any]]] = {}
@@ -70,7 +75,7 @@ class Store:
         return len(self._cases)
 
     def __contains__(self, case_id: str) -> bool:
-        return case_id in self._cases
+        return self.case(case_id) is not None
 
     @property
     def ids(self) -> list[str]:
@@ -78,22 +83,23 @@ class Store:
         return list(self._ids)
 
     def case(self, case_id: str) -> dict[str, Any] | None:
-        """The case as it would be sent, or None."""
-        return self._cases.get(case_id)
+        """The case as it would be sent, or None; its id is found in any case of its letters."""
+        return self._cases.get(case_id) or self._cases.get(case_id.lower())
 
     def put(self, case: dict[str, Any]) -> None:
         """Insert or replace a case, now."""
         if case["id"] not in self._cases:
             bisect.insort(self._ids, case["id"])
-        self._cases[case["id"]] = case
+        self._cases[case["id"]] = _as_stored(case)
         self._index(case)
         self._touch(case["id"])
 
-    def change(self, case_id: str, **fields: Any) -> None:
-        """Set fields of a case, now."""
-        self._cases[case_id] = {**self._cases[case_id], **fields}
+    def change(self, case_id: str, **fields: Any) -> dict[str, Any]:
+        """Set fields of a case, now; returns it as it is then."""
+        self._cases[case_id] = _as_stored({**self._cases[case_id], **fields})
         self._index(self._cases[case_id])
         self._touch(case_id)
+        return self._cases[case_id]
 
     def delete(self, case_id: str) -> None:
         """Take a case out, as a person can on the vendor's screens."""

@@ -1,7 +1,7 @@
 """How stored cases are shown, and what is lost before they are stored.
 
 Belongs here: the options by which a server leaves people or values out of its answers, writes them
-in another form, or cuts what it is sent. Does not: which of them an answer has (`server.py`).
+in another form, or cuts what it is sent. Does not: which of them an answer has (`case_reads.py`).
 """
 
 import html

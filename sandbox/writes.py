@@ -34,6 +34,10 @@ UPDATED_FIELDS = (
 )  # fmt: skip
 """The documented answer to an update."""
 
+COLUMN_CHARACTERS = 255
+NOTES_BYTES = 65_535
+"""Of Laravel's `string` and `text` on MySQL and MariaDB."""
+
 Rule = Callable[[Any], str | None]
 """What is wrong with a value, with `{name}` for the field; None if nothing."""
 Rules = Mapping[str, tuple[Rule, ...]]
@@ -61,6 +65,20 @@ def errors_of_update(sent: dict[str, Any], surname_key: SurnameKey) -> Errors:
     """What is wrong with the cleaned body of an update of one case."""
     errors = _errors_with_meta(sent, _UPDATE)
     return errors | errors_of_customers(sent.get("customers"), surname_key)
+
+
+def exceeds_columns(texts: Iterable[Any], notes: Any) -> bool:
+    """Whether a value is too long for the database, of which the rules know nothing."""
+    is_long = any(isinstance(text, str) and len(text) > COLUMN_CHARACTERS for text in texts)
+    return is_long or len((notes or "").encode()) > NOTES_BYTES
+
+
+def case_exceeds_columns(sent: dict[str, Any], surname_key: SurnameKey) -> bool:
+    """Whether that is so of the accepted body of a creation or an update."""
+    people = sent.get("customers") or ()
+    texts = [person.get(name) for person in people for name in (*_STORED, surname_key)]
+    texts += [entry.get(name) for entry in sent.get("address_book") or () for name in _ENTRY]
+    return exceeds_columns([sent.get("ref"), *texts], sent.get("notes"))
 
 
 def errors_of_batch(sent: list[Any]) -> Errors:

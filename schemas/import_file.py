@@ -123,7 +123,7 @@ IMPORT_CASES = pa.DataFrameSchema(
 )
 """The contract of the columns, after their headers were normalised; cells are cleaned texts."""
 
-_SENTENCES = {
+ROW_SENTENCES = {
     **SENTENCES,
     **TIME_SENTENCES,
     **IDENTIFIER_SENTENCES,
@@ -389,7 +389,7 @@ class ImportTable:
 
 def issue_of(code: str, row: int, header: str | None, **details: Any) -> Issue:
     """An issue with the sentence of its code."""
-    return Issue(row, header, code, _SENTENCES[code].format(column=header, **details))
+    return Issue(row, header, code, ROW_SENTENCES[code].format(column=header, **details))
 
 
 def repeated(

@@ -38,7 +38,7 @@ ONE_CASES_ERRORS: tuple[type[WillSuiteError], ...] = (
     NotJsonError,
     ContractError,
 )
-"""Failures of a look-up that may be this case's alone: a server may stumble over its data."""
+"""Failures of a read that may be its alone: a server may stumble over one case's data."""
 LACKING_TO_TELL = 5
 Result = TypeVar("Result")
 
@@ -52,15 +52,17 @@ class PagesSeen:
 
     first: int
     last: int
+    """The last one asked for: none is after an empty one."""
     part: Path
     rows: int
     totals: frozenset[int | None]
     """Every `total` the pages gave: more than one means that the list changed meanwhile."""
     per_page: int | None
     last_page: int | None
-    """As the latest of these answers had it."""
+    """As the latest of these answers had it; so has `total`."""
+    total: int | None
     ends_empty: bool
-    """Whether page `last` had no cases, which is the only proof of the end."""
+    """Whether a page had no cases, which is the only proof of the end."""
     in_id_order: bool
     server_date: datetime | None
     """The `Date` of the first answer."""
@@ -83,22 +85,34 @@ async def get_cases_pages(
 ) -> PagesSeen:
     """Pages `first` to `last` of `GET /cases`, fetched concurrently into the file `part`.
 
+    After an empty page no more are asked for.
+
     Source: vendor page "Cases", Get Cases. Each page becomes Arrow as soon as it is here.
 
     Raises:
         WillSuiteError: a page could not be had; `part` is not written then.
     """
     async with connected() as client:
+        numbers = iter(range(first, last + 1))
+        pages: list[_PageSeen] = []
+        empty: list[int] = []
 
-        async def fetch(number: int) -> _PageSeen:
-            page = await client.get_cases_page(number, per_page=per_page, filters=filters)
-            await add_progress(len(page.cases), page.total)
-            return _see(page)
+        async def fetch() -> None:
+            for number in numbers:
+                if empty and number > min(empty):
+                    return
+                page = await client.get_cases_page(number, per_page=per_page, filters=filters)
+                await add_progress(len(page.cases), page.total)
+                pages.append(_see(page))
+                if not page.cases:
+                    empty.append(number)
 
-        pages = await together(fetch(number) for number in range(first, last + 1))
+        at_once = min(client.settings.max_concurrency, last - first + 1)
+        await together(fetch() for _ in range(at_once))
+    pages.sort(key=lambda seen: seen.page.page)
     # here and not in a thread: 10 ms of small writes, each of which would fight for the GIL
     write_part(part, [page.table for page in pages])
-    return _summed(first, last, part, pages)
+    return _summed(part, pages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +279,7 @@ def _by_name(kind: type[msgspec.Struct], records: Sequence[Any]) -> dict[str, Se
     return dict(zip(kind.__struct_fields__, columns, strict=False))
 
 
-def _summed(first: int, last: int, part: Path, pages: Sequence[_PageSeen]) -> PagesSeen:
+def _summed(part: Path, pages: Sequence[_PageSeen]) -> PagesSeen:
     latest = max(pages, key=lambda seen: seen.page.fetch_number).page
     unknown: Counter[str] = Counter()
     unread: Counter[str] = Counter()
@@ -277,14 +291,15 @@ def _summed(first: int, last: int, part: Path, pages: Sequence[_PageSeen]) -> Pa
     edges = [edge for seen in pages for edge in (seen.first_id, seen.last_id) if edge]
     lacking = [seen.lacking_people for seen in pages]
     return PagesSeen(
-        first=first,
-        last=last,
+        first=pages[0].page.page,
+        last=pages[-1].page.page,
         part=part,
         rows=sum(len(seen.table) for seen in pages),
         totals=frozenset(seen.page.total for seen in pages),
         per_page=latest.per_page,
         last_page=latest.last_page,
-        ends_empty=len(pages[-1].table) == 0,
+        total=latest.total,
+        ends_empty=any(len(seen.table) == 0 for seen in pages),
         in_id_order=all(seen.in_id_order for seen in pages) and edges == sorted(edges),
         server_date=min(
             (seen.page.server_date for seen in pages if seen.page.server_date), default=None

@@ -4,12 +4,15 @@ Belongs here: the Prefect block of an account, and sharing one client (connectio
 among all tasks of a run. A client never crosses a task boundary as an argument.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Annotated
 
 from prefect.blocks.core import Block
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
 from pydantic import Field, SecretStr, ValidationError, WithJsonSchema
 
 from willsuite import Settings, WillSuiteClient, load_settings
@@ -18,8 +21,8 @@ from willsuite.settings import DEFAULT_BASE_URL
 
 _EMPTY = "Empty: as the worker's environment says."
 _MANNERS = (
-    "timezone", "max_concurrency", "requests_per_minute", "settle_seconds", "read_timeout_seconds",
-    "job_poll_seconds", "job_timeout_seconds",
+    "timezone", "case_url", "max_concurrency", "requests_per_minute", "settle_seconds",
+    "read_timeout_seconds", "max_body_mb", "job_poll_seconds", "job_timeout_seconds",
 )  # fmt: skip
 
 # the UI has a field for a number, and two tabs for a number or nothing; left empty, it is nothing
@@ -71,6 +74,12 @@ class WillSuiteConnection(Block):
         title="Time zone",
         description=f"Of the times in files of appointments, such as Europe/London. {_EMPTY}",
     )
+    case_url: str = Field(
+        default="",
+        title="Address of a case",
+        description="In WillSuite, with {case_id} in it; for the links in attention.xlsx. "
+        f"{_EMPTY}",
+    )
     max_concurrency: WholeNumber = Field(
         default=None, title="Requests at once", description=f"1 to 64. {_EMPTY}"
     )
@@ -87,6 +96,11 @@ class WillSuiteConnection(Block):
     )
     read_timeout_seconds: Number = Field(
         default=None, title="Request timeout, seconds", description=f"Of one request. {_EMPTY}"
+    )
+    max_body_mb: Number = Field(
+        default=None,
+        title="Longest answer, MB",
+        description=f"A longer one is given up. {_EMPTY}",
     )
     job_poll_seconds: Number = Field(
         default=None,
@@ -153,9 +167,17 @@ async def connected(connection: str | None = None) -> AsyncIterator[WillSuiteCli
     if not connection and (client := _current.get()) is not None:
         yield client
         return
-    async with WillSuiteClient(await settings_of(connection)) as client:
+    async with WillSuiteClient(await settings_of(connection), say=_say) as client:
         before = _current.set(client)
         try:
             yield client
         finally:
             _current.reset(before)
+
+
+def _say(message: str) -> None:
+    """In the log of the run, where there is one."""
+    try:
+        get_run_logger().warning("%s", message)
+    except MissingContextError:
+        logging.getLogger(__name__).warning("%s", message)

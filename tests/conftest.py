@@ -3,13 +3,21 @@
 import logging
 import os
 import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import certifi
+import prefect.testing.utilities
 import pytest
 from accounts import known_from_before
+from filelock import FileLock
+from hypothesis import settings
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
@@ -22,6 +30,10 @@ from prefect.testing.utilities import prefect_test_harness
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 from willsuite import load_settings
+
+# how long an example takes says more about the machine than about the code
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_FOR_FILES_BYTES = 4_000_000_000
@@ -63,7 +75,46 @@ def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
+def migrated_database(pytestconfig: pytest.Config) -> Path:
+    """An empty SQLite database of this Prefect: to migrate one takes a server ten seconds.
+
+    Made once for all workers, and kept for the next session.
+    """
+    path = pytestconfig.cache.mkdir("prefect-database") / f"{prefect.__version__}.db"  # type: ignore[union-attr]
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            made = path.with_suffix(".new")
+            made.unlink(missing_ok=True)
+            address = f"sqlite+aiosqlite:///{made}"
+            subprocess.run(
+                [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"],
+                env=os.environ | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": address},
+                check=True,
+                capture_output=True,
+            )
+            with sqlite3.connect(made) as connection:  # nothing may stay beside the file
+                connection.execute("PRAGMA journal_mode = DELETE")
+            connection.close()
+            made.rename(path)
+    return path
+
+
+@contextmanager
+def served(database: Path) -> Iterator[None]:
+    """Prefect's own harness, whose server finds a copy of `database` in its folder."""
+
+    def folder() -> str:
+        made = Path(tempfile.mkdtemp())
+        shutil.copy(database, made / "prefect-test.db")
+        return str(made)
+
+    with patch.object(prefect.testing.utilities, "mkdtemp", folder):
+        with prefect_test_harness(server_startup_timeout=120):
+            yield
+
+
+@pytest.fixture(scope="session")
+def prefect_server(migrated_database: Path) -> Iterator[None]:
     """A real Prefect server (SQLite) for the session, which doesn't record what the UI shows.
 
     Where TESTS_PREFECT_API_URL names a running one, that is used: quicker while one test is
@@ -74,20 +125,14 @@ def prefect_server() -> Iterator[None]:
             yield
         return
     quiet = dict.fromkeys((*ONLY_FOR_THE_UI, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED), False)
-    with (
-        temporary_settings(quiet),
-        prefect_test_harness(server_startup_timeout=120),
-    ):
+    with temporary_settings(quiet), served(migrated_database):
         yield
 
 
 @pytest.fixture(scope="module")
-def recording_server() -> Iterator[None]:
+def recording_server(migrated_database: Path) -> Iterator[None]:
     """A Prefect server of a module's own, which records everything."""
-    with (
-        temporary_settings(dict.fromkeys(ONLY_FOR_THE_UI, True)),
-        prefect_test_harness(server_startup_timeout=120),
-    ):
+    with temporary_settings(dict.fromkeys(ONLY_FOR_THE_UI, True)), served(migrated_database):
         yield
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.soak
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -39,7 +39,6 @@ from willsuite.errors import (
     NotJsonError,
     RejectedError,
     ServerError,
-    TransientError,
     UnreachableError,
     WillSuiteError,
 )
@@ -120,7 +119,7 @@ class WriteResult(Generic[Record]):
 
 
 def write_result(
-    signal: Answer | TransientError, call: str, decode: Callable[[bytes], Record]
+    signal: Answer | WillSuiteError, call: str, decode: Callable[[bytes], Record]
 ) -> WriteResult[Record]:
     """What the answer to a write, or its absence, means (reliability.md 2.1).
 
@@ -129,8 +128,9 @@ def write_result(
     """
     if isinstance(signal, UnreachableError):
         return WriteResult(Effect.NOT_APPLIED, "unreachable")
-    if isinstance(signal, TransientError):
-        return WriteResult(Effect.AMBIGUOUS, "answer_lost")
+    if isinstance(signal, WillSuiteError):
+        is_there = isinstance(signal, ContractError)
+        return WriteResult(Effect.AMBIGUOUS, "unreadable" if is_there else "answer_lost")
     status = signal.status
     if 200 <= status < 300:
         return _accepted(signal.body, decode)

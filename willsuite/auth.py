@@ -5,6 +5,7 @@ Source: the vendor's Authentication page (facts.md 2): a JSON body, `grant_type`
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,10 +20,13 @@ from willsuite.errors import (
     RateLimitedError,
     ServerError,
     TokenUnavailableError,
+    TooLongError,
     TransientError,
 )
-from willsuite.retrying import RetryBudget, retry_after_seconds, utc_now
+from willsuite.retrying import MAX_RETRY_AFTER_SECONDS, RetryBudget, retry_after_seconds, utc_now
 from willsuite.transport import Answer, Transport
+
+_LOG = logging.getLogger(__name__)
 
 RENEW_AT = 0.9
 """The share of a token's lifetime after which it is replaced."""
@@ -49,12 +53,14 @@ class TokenSource:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        say: Callable[[str], None] = _LOG.warning,
     ) -> None:
         self._transport = transport
         self._client_id = client_id
         self._client_secret = client_secret
         self._clock = clock
         self._sleep = sleep
+        self._say = say
         self._token: str | None = None
         self._renew_at: float | None = None
         self._lock = asyncio.Lock()
@@ -65,7 +71,9 @@ class TokenSource:
         Raises:
             AuthenticationError: the credentials were refused; never retried.
             ConfigurationError: there is no token endpoint at that URL.
-            TokenUnavailableError: the endpoint can't be reached or keeps failing.
+            ContractError: what it answers is no token.
+            TokenUnavailableError: the endpoint can't be reached or keeps failing, or asks for a
+                longer wait than a run can have.
         """
         if (current := self._usable(instead_of)) is not None:
             return current
@@ -92,11 +100,18 @@ class TokenSource:
                 return self._remember(self._accepted(answer), started)
             except TransientError as error:
                 delay = budget.next_delay_seconds(asked_seconds)
+                if (asked_seconds or 0) > MAX_RETRY_AFTER_SECONDS:
+                    raise TokenUnavailableError(
+                        f"No access token: {error} It asks for a longer wait than the "
+                        f"{MAX_RETRY_AFTER_SECONDS:.0f} seconds that a run accepts; start the run "
+                        "again later."
+                    ) from None
                 if delay is None:
                     raise TokenUnavailableError(
                         f"No access token: {error} Check WILLSUITE_BASE_URL, WILLSUITE_TOKEN_URL "
                         "and the network, and start the run again."
                     ) from None
+                self._say(f"No access token yet: {error} Asking again in {delay:.0f} seconds.")
             await self._sleep(delay)
 
     async def _ask(self) -> Answer:
@@ -105,12 +120,18 @@ class TokenSource:
             "client_id": self._client_id,
             "client_secret": self._client_secret.get_secret_value(),
         }
-        return await self._transport.send(
-            "POST",
-            "",
-            headers={"content-type": "application/json", "accept": "application/json"},
-            content=msgspec.json.encode(body),
-        )
+        try:
+            return await self._transport.send(
+                "POST",
+                "",
+                headers={"content-type": "application/json", "accept": "application/json"},
+                content=msgspec.json.encode(body),
+            )
+        except TooLongError:
+            raise ConfigurationError(
+                f"The token endpoint at {self._transport.host} answers with far more than a "
+                "token; check WILLSUITE_TOKEN_URL."
+            ) from None
 
     def _accepted(self, answer: Answer) -> dict[str, Any]:
         status = answer.status

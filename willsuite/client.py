@@ -2,13 +2,13 @@
 
 Belongs here: paths, queries, and the one way in which every call is paced, authenticated and,
 if it only reads, retried; a write is sent again only where it certainly wasn't carried out.
-Does not: decoding (`records.py`), HTTP (`transport.py`), policy about
+Does not: decoding (`decoding.py`), HTTP (`transport.py`), policy about
 cases (`tasks/`).
 """
 
 import asyncio
 import itertools
-import re
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,27 +18,8 @@ from typing import Self, TypeVar
 import msgspec
 
 from willsuite.answers import Effect, WriteResult, read_error, write_result
-from willsuite.auth import TokenSource
 from willsuite.bodies import AppointmentUpdate, BulkUpdate, CaseUpdate, NewAppointment, NewCase
-from willsuite.errors import (
-    AnswerLostError,
-    AuthenticationError,
-    ContractError,
-    InvalidRecordError,
-    NotJsonError,
-    RateLimitedError,
-    TokenUnavailableError,
-    TransientError,
-    UnreachableError,
-    WillSuiteError,
-)
-from willsuite.pacing import Pacer
-from willsuite.records import (
-    ApiJob,
-    Appointment,
-    Case,
-    CasesPage,
-    CrmField,
+from willsuite.decoding import (
     decode_appointment,
     decode_case,
     decode_crm_fields,
@@ -46,25 +27,33 @@ from willsuite.records import (
     decode_job_id,
     decode_page,
 )
+from willsuite.errors import (
+    AnswerLostError,
+    ContractError,
+    InvalidRecordError,
+    NotJsonError,
+    RateLimitedError,
+    TokenUnavailableError,
+    TooLongError,
+    TransientError,
+    UnreachableError,
+    WillSuiteError,
+)
+from willsuite.ids import checked_id
+from willsuite.records import ApiJob, Appointment, Case, CasesPage, CrmField
 from willsuite.retrying import RetryBudget, http_date, retry_after_seconds, utc_now
+from willsuite.session import Session
 from willsuite.settings import Settings
-from willsuite.transport import Answer, Transport
+from willsuite.transport import Answer
+
+_LOG = logging.getLogger(__name__)
 
 MAX_PER_PAGE = 100
 """Vendor page "Cases": the default is 10, the maximum 100."""
 MAX_BATCH = 2500
 """Vendor page "Cases", Bulk Update Case."""
-RATE_LIMIT_PATIENCE_SECONDS = 900.0
-"""How long one request may be turned away by 429s before the run gives up."""
-MAX_REJECTED_TOKENS = 3
-"""How many tokens one request may wear out, however well they do elsewhere."""
-
-_HEADERS = {
-    "accept": "application/json",
-    "content-type": "application/json",
-    "user-agent": "willsuite-flows",
-}
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+MAX_ODD_ANSWERS = 3
+"""How often a read is sent whose answers aren't what the documents describe."""
 
 Decoded = TypeVar("Decoded")
 Record = TypeVar("Record")
@@ -94,7 +83,8 @@ class WillSuiteClient:
 
     Bounded by `settings.max_concurrency` requests at once and by what the server says about
     its rate. Reads are retried (`retrying.py`) and raise the errors of `errors.py`; writes
-    return a `WriteResult` that says what is known of their effect.
+    return a `WriteResult` that says what is known of their effect. `say` is told of waits that a
+    person would wonder about.
     """
 
     def __init__(
@@ -103,25 +93,12 @@ class WillSuiteClient:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        say: Callable[[str], None] = _LOG.warning,
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        seconds = settings.read_timeout_seconds
-        self._api = Transport(settings.base_url, timeout_seconds=seconds)
-        self._token_endpoint = Transport(settings.token_endpoint, timeout_seconds=seconds)
-        self._tokens = TokenSource(
-            self._token_endpoint,
-            settings.client_id,
-            settings.client_secret,
-            clock=clock,
-            sleep=sleep,
-        )
-        self._pacer = Pacer(
-            requests_per_minute=settings.requests_per_minute, clock=clock, sleep=sleep
-        )
+        self._session = Session(settings, clock=clock, sleep=sleep, say=say)
         self.settings = settings
-        self._slots = asyncio.Semaphore(settings.max_concurrency)
-        self._proven_token: str | None = None
         self._fetches = itertools.count(1)
 
     async def __aenter__(self) -> Self:
@@ -133,8 +110,7 @@ class WillSuiteClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._api.__aexit__(kind, error, trace)
-        await self._token_endpoint.__aexit__(kind, error, trace)
+        await self._session.__aexit__(kind, error, trace)
 
     async def get_cases_page(
         self, page: int, *, per_page: int = MAX_PER_PAGE, filters: CaseFilters = NO_FILTERS
@@ -177,7 +153,7 @@ class WillSuiteClient:
 
     async def get_case(self, case_id: str) -> Case:
         """One case by id; NotFoundError where there is none (vendor page "Cases", Get Case)."""
-        path = f"/cases/{_checked_id(case_id)}"
+        path = f"/cases/{checked_id(case_id)}"
         return await self._read(
             "GET /cases/{caseId}", path, lambda answer: decode_case(answer.body)
         )
@@ -208,7 +184,7 @@ class WillSuiteClient:
         Raises:
             WillSuiteError: credentials, configuration or rate limit; nothing was carried out.
         """
-        path = f"/cases/{_checked_id(case_id)}"
+        path = f"/cases/{checked_id(case_id)}"
         return await self._write("PATCH", path, update, decode_case, call="PATCH /cases/{caseId}")
 
     async def bulk_update(self, batch: Sequence[BulkUpdate]) -> WriteResult[str]:
@@ -231,7 +207,7 @@ class WillSuiteClient:
 
         Source: vendor page "API Jobs" (facts.md 4), which asks to poll every 5 to 10 minutes.
         """
-        path = f"/api-jobs/{_checked_id(job_id)}"
+        path = f"/api-jobs/{checked_id(job_id)}"
         return await self._read(
             "GET /api-jobs/{apiJobID}", path, lambda answer: decode_job(answer.body, job_id)
         )
@@ -248,7 +224,7 @@ class WillSuiteClient:
         Raises:
             WillSuiteError: credentials, configuration or rate limit; nothing was carried out.
         """
-        path = f"/cases/{_checked_id(case_id)}/appointments"
+        path = f"/cases/{checked_id(case_id)}/appointments"
         call = "POST /cases/{caseId}/appointments"
         return await self._write("POST", path, appointment, decode_appointment, call=call)
 
@@ -265,7 +241,7 @@ class WillSuiteClient:
         Raises:
             WillSuiteError: credentials, configuration or rate limit; nothing was carried out.
         """
-        path = f"/cases/{_checked_id(case_id)}/appointments/{_checked_id(appointment_id)}"
+        path = f"/cases/{checked_id(case_id)}/appointments/{checked_id(appointment_id)}"
         call = "PATCH /cases/{caseId}/appointments/{appointmentID}"
         return await self._write("PATCH", path, update, decode_appointment, call=call)
 
@@ -279,7 +255,7 @@ class WillSuiteClient:
         Raises:
             WillSuiteError: credentials, configuration or rate limit; nothing was carried out.
         """
-        path = f"/cases/{_checked_id(case_id)}/appointments/{_checked_id(appointment_id)}"
+        path = f"/cases/{checked_id(case_id)}/appointments/{checked_id(appointment_id)}"
         call = "DELETE /cases/{caseId}/appointments/{appointmentID}"
         return await self._write("DELETE", path, None, _nothing, call=call)
 
@@ -299,17 +275,14 @@ class WillSuiteClient:
         while True:
             asked_seconds = None
             try:
-                answer = await self._exchange("GET", path, params)
+                answer = await self._session.exchange("GET", path, params)
                 error = read_error(answer, call)
                 if error is None:
                     return decode(answer)
                 asked_seconds = retry_after_seconds(answer.headers, utc_now())
             except WillSuiteError as raised:
                 error = raised
-            # a pacer's "no" is final, and the token source has retried already
-            if not isinstance(error, TransientError) or isinstance(
-                error, RateLimitedError | TokenUnavailableError
-            ):
+            if not _may_pass(error, budget):
                 raise error
             delay = budget.next_delay_seconds(asked_seconds)
             if delay is None:
@@ -333,10 +306,10 @@ class WillSuiteClient:
         budget = RetryBudget(self._clock)
         while True:
             try:
-                signal: Answer | TransientError = await self._exchange(
+                signal: Answer | WillSuiteError = await self._session.exchange(
                     method, path, content=content
                 )
-            except (UnreachableError, AnswerLostError) as error:
+            except (UnreachableError, AnswerLostError, TooLongError) as error:
                 signal = error
             result = write_result(signal, call or f"{method} {path}", decode)
             if result.effect is not Effect.NOT_APPLIED:
@@ -346,76 +319,14 @@ class WillSuiteClient:
                 return result
             await self._sleep(delay)
 
-    async def _exchange(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str | int] | None = None,
-        content: bytes | None = None,
-    ) -> Answer:
-        """One answer that is neither a 429 nor the first 401: both mean "not carried out"."""
-        rejected_token: str | None = None
-        rejections = 0
-        refused_since: float | None = None
-        while True:
-            token = await self._tokens.token(instead_of=rejected_token)
-            answer = await self._send(method, path, params, content, token)
-            if answer.status == 401:
-                # a token that has worked has expired; one that never did won't begin to
-                rejections += 1
-                unproven = rejected_token is not None and token != self._proven_token
-                if unproven or rejections > MAX_REJECTED_TOKENS:
-                    raise AuthenticationError(
-                        "WillSuite refuses even a fresh access token (401); check that the API "
-                        "keys of this account are still valid."
-                    )
-                rejected_token = token
-                continue
-            self._proven_token = token
-            if answer.status != 429:
-                return answer
-            # not from the beginning: it may have waited long for its turn, and be refused once
-            refused_since = self._clock() if refused_since is None else refused_since
-            if self._clock() - refused_since > RATE_LIMIT_PATIENCE_SECONDS:
-                raise RateLimitedError(
-                    "WillSuite has turned requests away (429) for "
-                    f"{RATE_LIMIT_PATIENCE_SECONDS / 60:.0f} minutes; start the run later."
-                )
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str | int] | None,
-        content: bytes | None,
-        token: str,
-    ) -> Answer:
-        async with self._slots:
-            await self._pacer.enter()
-            try:
-                answer = await self._api.send(
-                    method,
-                    path,
-                    headers={**_HEADERS, "authorization": f"Bearer {token}"},
-                    params=params,
-                    content=content,
-                )
-            except BaseException:
-                self._pacer.leave()
-                raise
-            self._pacer.learn(answer.status, answer.headers)
-            return answer
-
-
-def is_id(value: str) -> bool:
-    """Whether an id can't lead elsewhere in a path: ids are opaque, but never hold / or . ."""
-    return _ID.fullmatch(value) is not None
-
-
-def _checked_id(value: str) -> str:
-    if not is_id(value):
-        raise ContractError("An id has characters that no WillSuite id has; nothing was sent.")
-    return value
+def _may_pass(error: WillSuiteError, budget: RetryBudget) -> bool:
+    """Whether a read that failed with it is worth another attempt."""
+    if isinstance(error, ContractError):
+        return budget.attempts + 1 < MAX_ODD_ANSWERS
+    # a pacer's "no" is final, and the token source has retried already
+    is_final = isinstance(error, RateLimitedError | TokenUnavailableError)
+    return isinstance(error, TransientError) and not is_final
 
 
 def _nothing(body: bytes) -> None:

@@ -10,6 +10,7 @@ Does not: how a status becomes an error (`answers.py`), what a flow does about i
     ├── RejectedError             fix the request: the server read it and refused it (4xx)
     │   └── NotFoundError         the thing is not there (404)
     ├── ContractError             read the docs again: the answer isn't what they describe
+    │   └── TooLongError          it was given up; for a write, the effect is unknown
     └── TransientError            try again later
         ├── TokenUnavailableError no token could be had, so the request was never sent
         ├── UnreachableError      the request never arrived
@@ -56,6 +57,10 @@ class NotFoundError(RejectedError):
 
 class ContractError(WillSuiteError):
     """JSON arrived, but it isn't the documented shape; `reason` is a stable code."""
+
+
+class TooLongError(ContractError):
+    """An answer far longer than any should be, or without end: for a write, of unknown effect."""
 
 
 class TransientError(WillSuiteError):

@@ -103,7 +103,7 @@ class Pacer:
         remaining = headers.get("x-ratelimit-remaining", "")
         if remaining.isascii() and remaining.isdigit():
             # what is under way may or may not be counted yet: assume not, and so never overrun
-            self._remaining = max(0, int(remaining) - self._in_flight)
+            self._remaining = max(0, int(remaining[:9]) - self._in_flight)
             self._note_reset(headers)
         else:
             self._remaining = None

@@ -15,7 +15,7 @@ MAX_TOTAL_SECONDS = 300.0
 FIRST_DELAY_SECONDS = 0.5
 MAX_DELAY_SECONDS = 15.0
 MAX_RETRY_AFTER_SECONDS = 120.0
-"""A longer Retry-After is cut to this; the total time ends the retries anyway."""
+"""A longer Retry-After is cut to this, or ends it; the total time ends the retries anyway."""
 
 
 def utc_now() -> datetime:

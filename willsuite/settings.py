@@ -69,6 +69,12 @@ def _checked_zone(name: str) -> str:
     return name
 
 
+def _checked_case_url(url: str) -> str:
+    if url and not (url.startswith("https://") and "{case_id}" in url):
+        raise ValueError("must start with https:// and have {case_id} in it")
+    return url
+
+
 Url = Annotated[str, AfterValidator(_checked_url)]
 
 
@@ -98,9 +104,13 @@ class Settings(BaseSettings):
     requests_per_minute: float | None = Field(default=None, gt=0)
     """A ceiling of our own; without it the pace is learned from the server."""
     timezone: Annotated[str, AfterValidator(_checked_zone)] = "Europe/London"
+    case_url: Annotated[str, AfterValidator(_checked_case_url)] = ""
+    """Where people find a case in WillSuite, with `{case_id}` in it; for links in files."""
     settle_seconds: float = Field(default=90, ge=0)
     read_timeout_seconds: float = Field(default=75, gt=0)
     """Deadline for one whole request, connection and body included."""
+    max_body_mb: float = Field(default=20, gt=0, le=1000)
+    """A longer answer, as it comes or unpacked, is given up; a page of 100 cases has below 1."""
     job_poll_seconds: float = Field(default=300, gt=0)
     job_timeout_seconds: float = Field(default=7200, gt=0)
 

@@ -1,7 +1,7 @@
 """One request over HTTP: bytes out, bytes in. The only module that knows httpx.
 
-Belongs here: connections, TLS, the deadline of one request, and sorting what httpx raises into
-"never arrived" (`UnreachableError`) and "may have arrived" (`AnswerLostError`).
+Belongs here: connections, TLS, the bounds of one answer in time and bytes, and sorting what httpx
+raises into "never arrived" (`UnreachableError`) and "may have arrived" (`AnswerLostError`).
 Does not: retries, tokens, pacing or the meaning of a status.
 """
 
@@ -9,6 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,12 +18,16 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from willsuite.errors import AnswerLostError, UnreachableError
+from willsuite.errors import AnswerLostError, TooLongError, UnreachableError
 
 # Idle connections are dropped before a server's own keep-alive ends: a request sent into a
 # connection that the server is just closing has an unknown effect.
 KEEPALIVE_SECONDS = 2.0
 CONNECT_TIMEOUT_SECONDS = 10.0
+
+# Unpacked here and not by httpx, which makes 1,000 bytes of each byte of a bomb before it tells.
+_PACKED = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+"""What may be asked for, and its window as zlib wants it."""
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
@@ -44,7 +49,9 @@ class Transport:
     connections as `send`s at once: the caller bounds them.
     """
 
-    def __init__(self, base_url: str, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, base_url: str, *, timeout_seconds: float, max_body_bytes: int = 20_000_000
+    ) -> None:
         # httpx logs whole URLs at INFO, and a filter in a URL may be a client's postcode
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -52,6 +59,7 @@ class Transport:
         self._base_url = base_url
         self.host = parts.netloc
         self._timeout_seconds = timeout_seconds
+        self._max_body_bytes = max_body_bytes
         self._tls = ssl.create_default_context() if parts.scheme == "https" else False
         self._clients: list[httpx.AsyncClient] = []
         self._idle: list[httpx.AsyncClient] = []
@@ -85,6 +93,7 @@ class Transport:
             UnreachableError: no connection, so nothing was carried out.
             AnswerLostError: the connection broke, or the deadline passed (it covers the body
                 too: a server that drips a byte a second doesn't hold the run).
+            TooLongError: the body is longer than `max_body_bytes`, as it comes or unpacked.
         """
         url = self._base_url + path
         # `..` and encoded slashes must not lead out of the base path
@@ -92,7 +101,7 @@ class Transport:
             raise ValueError("the path must be a plain one below the base URL")
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                response = await self._request(
+                return await self._request(
                     method, url, headers=headers, params=params, content=content
                 )
         except TimeoutError:
@@ -101,14 +110,13 @@ class Transport:
             ) from None
         except _NEVER_SENT as error:
             raise UnreachableError(f"Cannot reach {self.host}: {_reason(error)}.") from None
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx.HTTPError, OSError, zlib.error) as error:
             # OSError: neither httpx nor httpcore maps an ssl.SSLError after the handshake
             raise AnswerLostError(
                 f"The answer of {self.host} was lost ({type(error).__name__})."
             ) from None
-        return Answer(response.status_code, response.headers, response.content)
 
-    async def _request(self, method: str, url: str, **details: Any) -> httpx.Response:
+    async def _request(self, method: str, url: str, **details: Any) -> Answer:
         """Send by a client that has nothing else under way; the last one used first.
 
         One connection a client: httpx looks at every connection of a pool for every request,
@@ -117,7 +125,8 @@ class Transport:
         client = self._idle.pop() if self._idle else self._new_client()
         is_free = True
         try:
-            return await client.request(method, url, **details)
+            async with client.stream(method, url, **details) as response:
+                return Answer(response.status_code, response.headers, await self._body(response))
         except asyncio.CancelledError:
             # its only connection may stay taken for ever (httpcore 1.0.9); closed at the end
             is_free = False
@@ -126,17 +135,50 @@ class Transport:
             if is_free:
                 self._idle.append(client)
 
+    async def _body(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > self._max_body_bytes:
+                raise self._too_long()
+        window = _PACKED.get(response.headers.get("content-encoding", "").strip().lower())
+        if window is None or not body:
+            return bytes(body)
+        plain = _unpacked(body, window, self._max_body_bytes + 1)
+        if len(plain) > self._max_body_bytes:
+            raise self._too_long()
+        return plain
+
+    def _too_long(self) -> TooLongError:
+        return TooLongError(
+            f"{self.host} answered with more than {self._max_body_bytes / 1_000_000:g} MB, and "
+            "was not read to the end; if its answers are really so long, raise "
+            "WILLSUITE_MAX_BODY_MB."
+        )
+
     def _new_client(self) -> httpx.AsyncClient:
         seconds = self._timeout_seconds
         client = httpx.AsyncClient(
             verify=self._tls,
             trust_env=False,
             follow_redirects=False,
+            headers={"accept-encoding": ", ".join(_PACKED)},
             limits=httpx.Limits(max_connections=1, keepalive_expiry=KEEPALIVE_SECONDS),
             timeout=httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT_SECONDS, seconds)),
         )
         self._clients.append(client)
         return client
+
+
+def _unpacked(body: bytes | bytearray, window: int, most: int) -> bytes:
+    """The beginning of what is packed in `body`, up to `most` bytes of it."""
+    try:
+        return zlib.decompressobj(window).decompress(body, most)
+    except zlib.error:
+        if window != zlib.MAX_WBITS:
+            raise
+        # "deflate" is sent with and without the header that it should have
+        return zlib.decompressobj(-window).decompress(body, most)
 
 
 def _reason(error: BaseException) -> str:

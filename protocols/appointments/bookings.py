@@ -21,7 +21,7 @@ from schemas.outcomes import AppointmentOutcome, Outcome, RowOutcome
 from schemas.texts import canonical, clean
 from tasks.policy import RunError
 from tasks.progress import Progress
-from willsuite.client import is_id
+from willsuite.ids import is_id
 
 AGAIN = "Run the same file again."
 FIXED_FIELDS = {"adviser_email": "the adviser", "zoom_meeting": "the Zoom meeting"}

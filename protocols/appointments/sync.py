@@ -42,7 +42,6 @@ from willsuite import (
     appointment_update,
     new_appointment,
 )
-from willsuite.client import is_id
 from willsuite.errors import NotFoundError, WillSuiteError
 
 Record = TypeVar("Record")
@@ -109,7 +108,7 @@ class Syncer(Dispatcher[BookingEntry]):
 
         async def send() -> WriteResult[Appointment]:
             result = await self.client.create_appointment(case_id, body)
-            if result.record is not None and not is_id(result.record.id):
+            if result.record is not None and self._is_known(entry, before, result.record.id):
                 return replace(result, effect=Effect.AMBIGUOUS, record=None)
             return result
 
@@ -119,6 +118,12 @@ class Syncer(Dispatcher[BookingEntry]):
             self._end_answered(entry, made, Outcome.CREATED, result.record)
         elif result is not None and result.effect is Effect.AMBIGUOUS:
             plan(entry, self.journal, recreate=self.recreate)
+
+    def _is_known(self, entry: BookingEntry, before: Booking | None, made_id: str) -> bool:
+        """Whether an id is of an earlier appointment, and so doesn't say that one was made now."""
+        former = [*before.former_ids, before.appointment_id] if before else []
+        is_former = made_id.casefold() in {each.casefold() for each in former if each}
+        return is_former or self.journal.is_anothers(entry.key, made_id)
 
     async def _update(self, entry: BookingEntry) -> None:
         assert entry.case_id is not None

@@ -1,11 +1,11 @@
 """All cases that match, on disk, and how sure it is that they are all.
 
 Belongs here: the order of sweeps, look-ups, catch-up and closing count (reliability.md 3.2).
-Does not: what a sweep proves (`reading/verification.py`), requests (`tasks/cases.py`), files to
+Does not: one walk over the pages (`reading/walk.py`), what a sweep proves
+(`reading/verification.py`), requests (`tasks/cases.py`), files to
 publish (`tasks/snapshots.py`).
 """
 
-import asyncio
 from collections import ChainMap, Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -22,26 +22,19 @@ from protocols.reading.verification import (
     page_sizes,
     verdict,
 )
-from tasks.cases import PagesSeen, count_cases, get_cases, get_cases_pages, together
+from protocols.reading.walk import Walk, walk
+from tasks.cases import PagesSeen, count_cases, get_cases, get_cases_pages
 from tasks.progress import Progress, begin_progress
-from tasks.spool import IdHashes, id_hashes, ids_with_hashes, part_ids
+from tasks.spool import IdHashes, id_hashes, ids_with_hashes
 from willsuite import CaseFilters
 from willsuite.client import MAX_PER_PAGE
-from willsuite.errors import ContractError
 
-PAGES_PER_TASK = 50
-"""A task run costs about 30 ms and a row in Prefect's database: one a batch, never one a page."""
-MAX_TASKS_PER_SWEEP = 400
-"""Larger accounts get larger batches: Prefect's server loses task runs it can't record."""
-TASKS_AT_ONCE = 2
-"""Enough that one batch's last pages don't leave connections idle."""
 CATCH_UP_OVERLAP = timedelta(minutes=2)
 """Looked back behind the start, for changes stamped before it and committed after it."""
 UNKNOWN_CLOCK_OVERLAP = timedelta(minutes=15)
 """Looked back further when the server doesn't say its time and ours has to do."""
 CLOSING_ATTEMPTS = 3
 MAX_LOOK_UPS = 1000
-MAX_PAGES_PAST_THE_END = 10_000
 
 WIRE_TIME = "%Y-%m-%d %H:%M:%S"
 """The vendor's format for `updatedAfter`; it names no zone, we write UTC."""
@@ -160,15 +153,15 @@ async def list_once(folder: Path, filters: CaseFilters, progress: Progress) -> l
 
 async def _sweep(listing: Listing, page_size: int, first: PagesSeen | None = None) -> IdHashes:
     """Walk over all pages once; returns the hashes of ids not known before."""
-    batches = await _walk(listing, page_size, listing.filters, first)
-    hashes = _hashes(batches)
+    walked = await _walk(listing, page_size, listing.filters, first)
+    batches, hashes = walked.batches, walked.hashes
     new = np.setdiff1d(hashes, listing.known, assume_unique=True)
     listing.known = np.union1d(listing.known, hashes)
     listing.sweeps.append(
         Sweep(
             number=len(listing.sweeps) + 1,
             page_size=batches[0].per_page or page_size,
-            pages=max(batch.last for batch in batches),
+            pages=walked.pages,
             rows=sum(batch.rows for batch in batches),
             totals=frozenset().union(*(batch.totals for batch in batches)),
             hashes=hashes,
@@ -187,47 +180,11 @@ async def _sweep(listing: Listing, page_size: int, first: PagesSeen | None = Non
 
 
 async def _walk(
-    listing: Listing,
-    page_size: int,
-    filters: CaseFilters,
-    first: PagesSeen | None = None,
-) -> list[PagesSeen]:
-    """Every page up to the first empty one, in batches; `last_page` is only a hint."""
-    slots = asyncio.Semaphore(TASKS_AT_ONCE)
-
-    async def fetch(start: int, end: int) -> PagesSeen:
-        async with slots:
-            return await get_cases_pages(start, end, listing.next_part(), page_size, filters)
-
-    if first is None:
-        first = await fetch(1, 1)
-    batches = [first]
-    listing.parts.append(first.part)
-    announced_end, step = first.last_page or 1, 0
-    while not batches[-1].ends_empty:
-        start = batches[-1].last + 1
-        # one page further than announced: only an empty page is the end
-        end = max(announced_end + 1, start + step)
-        ahead = await together(fetch(*pages) for pages in _batches(start, end))
-        listing.parts += [seen.part for seen in ahead]
-        if start > announced_end and _only_repeats(ahead, batches):
-            break  # a server that shows its last page for ever
-        batches += ahead
-        announced_end, step = ahead[-1].last_page or 1, min(2 * step + 1, PAGES_PER_TASK)
-        if batches[-1].last > announced_end + MAX_PAGES_PAST_THE_END:
-            raise ContractError("GET /cases has no last page; the listing was given up.")
-    return batches
-
-
-def _batches(start: int, end: int) -> list[tuple[int, int]]:
-    """Pages `start` to `end`, both included, cut into at most `MAX_TASKS_PER_SWEEP` batches."""
-    count = end - start + 1
-    size = max(PAGES_PER_TASK, -(-count // MAX_TASKS_PER_SWEEP))
-    return [(page, min(page + size - 1, end)) for page in range(start, end + 1, size)]
-
-
-def _only_repeats(ahead: list[PagesSeen], before: list[PagesSeen]) -> bool:
-    return ahead[-1].rows > 0 and bool(np.isin(_hashes(ahead), _hashes(before)).all())
+    listing: Listing, page_size: int, filters: CaseFilters, first: PagesSeen | None = None
+) -> Walk:
+    walked = await walk(page_size, filters, listing.next_part, first)
+    listing.parts += [batch.part for batch in walked.batches]
+    return walked
 
 
 def _summed(counts: Iterable[dict[str, int]]) -> Counter[str]:
@@ -235,12 +192,6 @@ def _summed(counts: Iterable[dict[str, int]]) -> Counter[str]:
     for count in counts:
         total.update(count)
     return total
-
-
-def _hashes(batches: list[PagesSeen]) -> IdHashes:
-    ids = [id_hashes(part_ids(batch.part)) for batch in batches]
-    hashes: IdHashes = np.unique(np.concatenate(ids))
-    return hashes
 
 
 async def _close(listing: Listing) -> None:
@@ -272,8 +223,7 @@ async def _look_up_missing(listing: Listing) -> None:
 async def _catch_up(listing: Listing) -> IdHashes:
     """Fetch what was created or changed since the start; returns the hashes of those ids."""
     begin_progress("Recent changes listed")
-    batches = await _walk(listing, MAX_PER_PAGE, listing.catch_up_filters)
-    hashes = _hashes(batches)
-    listing.caught_up = sum(batch.rows for batch in batches)
-    listing.known = np.union1d(listing.known, hashes)
-    return hashes
+    walked = await _walk(listing, MAX_PER_PAGE, listing.catch_up_filters)
+    listing.caught_up = sum(batch.rows for batch in walked.batches)
+    listing.known = np.union1d(listing.known, walked.hashes)
+    return walked.hashes

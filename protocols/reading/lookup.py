@@ -41,8 +41,9 @@ from tasks.policy import RunError, read_task
 from tasks.progress import Progress, add_progress
 from tasks.spool import merged, part_ids, write_part
 from willsuite import CaseFilters
-from willsuite.client import MAX_PER_PAGE, NO_FILTERS, is_id
+from willsuite.client import MAX_PER_PAGE, NO_FILTERS
 from willsuite.errors import RejectedError
+from willsuite.ids import is_id
 
 SWEEP_OVERHEAD_REQUESTS = 4
 """The empty last page, the catch-up, its empty page and the closing count."""

@@ -3,9 +3,11 @@
 Belongs here: the layout of a run's folder, fixed by design.md:
 
     <output>/<flow>-<UTC time>-<id>/outcomes.parquet      every row
+                                   /outcomes.csv          the same, where it is asked for
                                    /rejected.xlsx         rows to correct and feed back in
+                                   /attention.xlsx        rows that somebody must look at
 
-Does not: deciding outcomes, or the form of a rejects file (`schemas/files/workbooks.py`).
+Does not: deciding outcomes, or the forms of these files (`schemas/files/`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.columns import BOOKKEEPING, REJECTED_BECAUSE, REJECTED_ROW, normalised
+from schemas.files.attention import attention_file
+from schemas.files.delimited import written
 from schemas.files.source import Sheet
 from schemas.files.workbooks import rejects_file
 from schemas.issues import Issue
@@ -34,6 +38,8 @@ class RunFiles:
     outcomes: Path
     rejected: Path | None
     """None where no row was rejected."""
+    attention: Path | None
+    """None where nobody has to look at anything else."""
 
 
 def run_folder(output: str, flow: str) -> Path:
@@ -53,8 +59,11 @@ def write_run_files(
     sheet: Sheet,
     issues: Mapping[int, Sequence[Issue]],
     schema: pa.Schema = OUTCOMES,
+    *,
+    case_url: str = "",
+    as_csv: bool = False,
 ) -> RunFiles:
-    """Write `outcomes.parquet` and, if there are any, the rejected rows into `folder`.
+    """Write `outcomes.parquet` into `folder` and, if there are any, the rows for people.
 
     Each file is whole or not there; both are readable by their owner only.
 
@@ -64,21 +73,37 @@ def write_run_files(
         sheet: the rows as they were read.
         issues: what is wrong with rejected rows, to mark their cells.
         schema: of the outcomes.
+        case_url: where a case is in WillSuite (`attention.attention_file`).
+        as_csv: whether the outcomes are wanted as CSV as well.
 
     Raises:
         OSError: the disk refuses.
     """
     private_folder(folder)
+    table = outcome_table(outcomes, sheet.rows, schema)
     sink = pa.BufferOutputStream()
-    pq.write_table(outcome_table(outcomes, sheet.rows, schema), sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd")
     write_atomically(folder / "outcomes.parquet", sink.getvalue().to_pybytes())
+    if as_csv:
+        rows = ([None if cell is None else str(cell) for cell in row.values()]
+                for row in table.to_pylist())  # fmt: skip
+        write_atomically(folder / "outcomes.csv", written(table.column_names, rows))
     rejected = [outcome for outcome in outcomes if outcome.outcome is Outcome.REJECTED]
-    path = None
-    if rejected:
-        suffix, content = _rejects(rejected, sheet, issues)
-        path = folder / f"rejected{suffix}"
-        write_atomically(path, content)
-    return RunFiles(folder, folder / "outcomes.parquet", path)
+    suffix, content = _rejects(rejected, sheet, issues) if rejected else ("", None)
+    return RunFiles(
+        folder,
+        folder / "outcomes.parquet",
+        _kept(folder / f"rejected{suffix}", content),
+        _kept(folder / "attention.xlsx", attention_file(outcomes, case_url)),
+    )
+
+
+def _kept(path: Path, content: bytes | None) -> Path | None:
+    """Where the content is now; None where there is none."""
+    if content is None:
+        return None
+    write_atomically(path, content)
+    return path
 
 
 def _rejects(

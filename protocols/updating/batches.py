@@ -20,8 +20,8 @@ from tasks.api_jobs import JobBoard, JobEnd, JobPace, JobWait, wait_for_api_job
 from tasks.policy import RunError, write_task
 from tasks.progress import add_progress
 from willsuite import BulkUpdate, Effect, WillSuiteClient, WriteResult, bulk_update
-from willsuite.client import is_id
 from willsuite.errors import WillSuiteError
+from willsuite.ids import is_id
 
 MAX_SAID_CHARACTERS = 500
 MAX_REFUSED_ROWS = 32

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from schemas.columns import letters_of, normalised
 from schemas.files import delimited, parquet, workbooks
+from schemas.files.structure import structure_issue
 from schemas.issues import Issue, SourceError
 from schemas.texts import clean
 
@@ -386,57 +387,29 @@ def _issues(
         if row in rows
     ]
     for row in set(findings.joined).intersection(rows):
-        found.append((row, -1, Issue(row, None, "files_joined", _JOINED)))
+        found.append((row, -1, structure_issue(row, None, "files_joined")))
     for row, position in findings.damaged:
-        found.append((row, position, Issue(row, header.names[position], "damaged_text", _DAMAGE)))
+        found.append((row, position, structure_issue(row, header.names[position], "damaged_text")))
     for row, position in error_cells:
-        found.append((row, position, Issue(row, header.names[position], "error_cell", _ERROR)))
+        found.append((row, position, structure_issue(row, header.names[position], "error_cell")))
     for row, position in without_result:
         if position < len(header.names) and (name := header.names[position]):
-            message = _NO_RESULT.format(cell=f"{letters_of(position)}{row}")
-            found.append((row, position, Issue(row, name, "formula_without_result", message)))
+            cell = f"{letters_of(position)}{row}"
+            issue = structure_issue(row, name, "formula_without_result", cell=cell)
+            found.append((row, position, issue))
     found = [entry for entry in found if entry[0] in rows]
     return [issue for *_, issue in sorted(found, key=lambda entry: entry[:2])]
 
 
 def _doubts(cells: list[tuple[int, int]], header: _Header, rows: set[int]) -> list[Issue]:
     return [
-        Issue(row, name, "number_format", _NUMBER_FORMAT)
+        structure_issue(row, name, "number_format")
         for row, position in cells
         if row in rows and position < len(header.names) and (name := header.names[position])
     ]
 
 
-_DAMAGE = (
-    "Letters of this text were lost or became other signs when the file was saved (like Ã© for é). "
-    "Type the text anew, or save the source as UTF-8."
-)
-_NO_RESULT = "{cell} is a formula without a result; open the file in Excel and save it."
-_NUMBER_FORMAT = (
-    "The cell is a number in a format that shows something else than its value. Format the column "
-    "as text, and type the value as it is to be."
-)
-_JOINED = (
-    "Another file begins here: the row repeats the header, or holds the mark that files begin "
-    "with. Remove the row, or bring the files one after the other."
-)
-_ERROR = "The spreadsheet shows an error here. Enter the value itself, or empty the cell."
-
-
 def _uneven(row: int, count: int, header: _Header) -> Issue:
     if count > len(header.names):
-        return Issue(
-            row,
-            None,
-            "too_many_cells",
-            f"The row has {count} cells, more than the header, which has {len(header.names)}. A "
-            "value that holds the separator needs quotation marks around it; or the header lacks "
-            "a name.",
-        )
-    return Issue(
-        row,
-        None,
-        "too_few_cells",
-        f"The row ends after cell {count}, but the header has {header.width}. Check that every "
-        "value stands in its column.",
-    )
+        return structure_issue(row, None, "too_many_cells", count=count, columns=len(header.names))
+    return structure_issue(row, None, "too_few_cells", count=count, columns=header.width)

@@ -47,7 +47,7 @@ _MOST_COLUMNS = 16_384
 _NOT_IN_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TEXT = 49  # the number of Excel's own format "Text"
 _NARROWEST, _WIDEST = 8, 50
-_AS_TEXTS = {
+AS_TEXTS = {
     "in_memory": True,
     "strings_to_formulas": False,
     "strings_to_numbers": False,
@@ -294,7 +294,7 @@ def _workbook(
     marked: Collection[tuple[int, int]],
 ) -> bytes:
     content = io.BytesIO()
-    with xlsxwriter.Workbook(content, _AS_TEXTS) as workbook:
+    with xlsxwriter.Workbook(content, AS_TEXTS) as workbook:
         # what a person types stays a text too: a phone number keeps its zero, a date its form
         text = workbook.add_format({"num_format": _TEXT})
         mark = workbook.add_format({"num_format": _TEXT, "bg_color": "#FFC7CE"})

@@ -28,6 +28,7 @@ from flows.export_cases import export_cases
 from flows.writing import IncompleteRunError
 from sandbox import writes
 from sandbox.faults import (
+    ATTEMPTED,
     FAILED_MESSAGE,
     Action,
     Applied,
@@ -709,7 +710,7 @@ def test_rows_that_a_job_left_out_silently_are_failed_and_not_sent_again(
     assert run.state.is_failed()
 
 
-def test_a_job_that_changed_fewer_cases_than_it_had_is_no_failure(
+def test_a_completed_job_that_changed_fewer_cases_than_it_had_is_no_failure_whatever_it_says(
     start_sandbox: StartSandbox,
 ) -> None:
     sandbox = start_sandbox(cases=30)
@@ -720,10 +721,25 @@ def test_a_job_that_changed_fewer_cases_than_it_had_is_no_failure(
             store.change(case_id, notes=f"New {case_id}")
 
     sandbox.faults = [Fault(Change(somebody_is_faster), path=BULK)]
+    sandbox.job_faults = [JobFault(message=ATTEMPTED)]
     run = run_update(write_changes(ids))
     assert [job.effected_records for job in sandbox.jobs.values()] == [7]
     assert run.ends == [UPDATED] * 12
     assert run.state.is_completed()
+
+
+def test_of_a_job_that_is_told_failed_and_goes_on_the_cases_are_believed(
+    start_sandbox: StartSandbox,
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:6]
+    sandbox.job_faults = [JobFault(told_failed=True, seconds=1.0)]
+    run = run_update(write_changes(ids))
+    assert changed(sandbox, ids) == [True] * 6
+    assert {outcome for outcome, _, _ in run.ends} == {"updated"}
+    quiet(sandbox)
+    assert next(iter(sandbox.jobs.values())).message == ATTEMPTED
+    assert changed(sandbox, ids) == [True] * 6
 
 
 def test_polls_that_fail_are_waited_through(

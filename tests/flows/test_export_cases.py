@@ -20,7 +20,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.export_cases import ShrunkenExportError, UnverifiedExportError, export_cases
-from sandbox.faults import Change, Drip, Drop, Fault, Html, Status, Truncate
+from sandbox.faults import Action, Change, Drip, Drop, Fault, Html, Status, Truncate
 from sandbox.people import CRM_FIELDS, case_of
 from sandbox.server import Sandbox
 from sandbox.store import Store
@@ -187,7 +187,7 @@ def test_a_dripping_page_is_given_up_and_asked_for_again(
 def test_a_rate_limit_costs_one_refusal_and_no_case(
     start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sandbox.server.WINDOW_SECONDS", 3.0)
+    monkeypatch.setattr("sandbox.gate.WINDOW_SECONDS", 3.0)
     sandbox = start_sandbox(cases=1000, requests_per_minute=9)
     refused = []
     monkeypatch.setattr(
@@ -670,16 +670,34 @@ def test_a_second_run_into_the_same_output_is_refused(
     assert export(tmp_path / "out")["cases"] == 20
 
 
-def test_an_account_that_may_not_read_crm_fields_is_exported_without_labels(
-    start_sandbox: StartSandbox, tmp_path: Path
+@pytest.mark.parametrize(
+    ("action", "note"),
+    [
+        (Status(403), "status 403"),
+        (Status(500), "status 500"),
+        (Status(200, body="null"), "ContractError"),
+        (Html(), "NotJsonError"),
+    ],
+    ids=repr,
+)
+def test_an_account_whose_crm_fields_cannot_be_read_is_exported_without_labels(
+    start_sandbox: StartSandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_log: list[str],
+    action: Action,
+    note: str,
 ) -> None:
+    monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr("tasks.crm_fields.get_crm_fields.retry_delay_seconds", 0)
     sandbox = start_sandbox(cases=60)
-    sandbox.faults = [Fault(Status(403), path="/crm-fields", times=None)]
+    sandbox.faults = [Fault(action, path="/crm-fields", times=None)]
     export(tmp_path / "out")
     rows = published(tmp_path / "out")["case_meta"]
     assert len(rows) == len(expected(sandbox.store)["case_meta"])
     assert {row["field_label"] for row in rows} == {None}
-    assert manifest_of(tmp_path / "out")["crm_fields"] == "status 403"
+    assert manifest_of(tmp_path / "out")["crm_fields"] == note
+    assert any(f"GET /crm-fields: {note}; labels stay empty" in line for line in run_log)
 
 
 def test_an_export_stands_although_prefect_can_show_neither_progress_nor_result(

@@ -92,7 +92,7 @@ def leaks(leaked: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
     monkeypatch.setattr("tasks.cases.get_cases_pages.retry_delay_seconds", 0)
     monkeypatch.setattr("protocols.reading.lookup.probe_ref_filter.retry_delay_seconds", 0)
-    monkeypatch.setattr("sandbox.server.USERS", ("vexquib.user@example.org",))
+    monkeypatch.setattr("sandbox.case_writes.USERS", ("vexquib.user@example.org",))
     return lambda words: leaked(words, "import-cases")
 
 

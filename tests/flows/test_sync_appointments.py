@@ -1576,7 +1576,7 @@ def test_an_account_whose_api_keys_were_renewed_goes_on_with_its_journal_when_it
 ) -> None:
     sync(row_of(1))
     before = load_settings().account_name
-    monkeypatch.setattr("sandbox.server.CLIENT_ID", "renewed")
+    monkeypatch.setattr("sandbox.gate.CLIENT_ID", "renewed")
     monkeypatch.setenv("WILLSUITE_CLIENT_ID", "renewed")
     run = sync(row_of(1))
     assert run.outcomes == {"not_attempted": 1}

@@ -76,6 +76,7 @@ def change(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
 def errors(answer: httpx.Response, status: int = 422) -> dict[str, list[str]]:
     assert answer.status_code == status
     assert answer.json().keys() == {"message", "errors"}
+    assert answer.json()["message"] == "The given data was invalid."
     return answer.json()["errors"]
 
 
@@ -366,13 +367,32 @@ def test_by_option_only_customers_of_the_case_may_be_written_to(start):
     assert create(client, f"/cases/{other_id}/appointments")["email_recipient"] == RECIPIENT
 
 
-def test_a_body_that_is_no_object_is_a_bad_request(start):
+def test_an_appointment_is_found_in_any_case_of_the_letters_of_its_id(start):
+    box, client, path = start()
+    appointment_id = create(client, path)["id"]
+    change(client, f"{path}/{appointment_id.upper()}", notes="new")
+
+    assert box.appointments[appointment_id]["notes"] == "new"
+
+
+def test_an_appointment_too_long_for_a_column_is_a_500_and_not_made(start):
     box, client, path = start()
     at = f"{path}/{create(client, path)['id']}"
-    for content in ("", "[", "null", "[]", '"x"'):
-        assert client.post(path, content=content).status_code == 400
-        assert client.patch(at, content=content).status_code == 400
+    for beyond in ({"location": "x" * 256}, {"notes": "x" * 65_536}):
+        assert client.post(path, json=VENDORS_CREATION | beyond).status_code == 500
+        assert client.patch(at, json=beyond).status_code == 500
     assert len(box.appointments) == 1
+
+
+def test_a_body_that_is_no_object_lacks_what_is_required_and_changes_nothing(start):
+    box, client, path = start()
+    at = f"{path}/{create(client, path)['id']}"
+    before = dict(box.appointments)
+    for content in ("", "[", "null", "[]", '"x"'):
+        refused = client.post(path, content=content)
+        assert list(refused.json()["errors"]) == ["start_time", "end_time", "adviser_email"]
+        assert client.patch(at, content=content).status_code == 200
+    assert box.appointments == before
 
 
 # -- what is there ---------------------------------------------------------------------------

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET
-from willsuite.records import CrmField, Customer, decode_case, decode_crm_fields, decode_page
+from willsuite.decoding import decode_case, decode_crm_fields, decode_page
+from willsuite.records import CrmField, Customer
 
 # Written down from the vendor page "Cases" (and "CRM Fields"), not computed from the sandbox.
 PAGE_KEYS = {
@@ -585,12 +586,12 @@ def test_a_deleted_case_vanishes_from_the_list_and_by_its_id(serve, connect):
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/crm-fields/", "/cases/some-id/", "/case"])
-def test_an_unknown_path_is_not_found_in_json(serve, connect, path):
-    answer = connect(serve(cases=3).url).get(path)
+def test_an_unknown_path_is_not_found_without_a_word_whoever_asks(serve, stranger, path):
+    answer = stranger(serve(cases=3).url).get(path)
 
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("application/json")
-    assert answer.json() == {"message": "Not Found"}
+    assert answer.json() == {"message": ""}
 
 
 def test_a_method_the_path_has_not_is_refused_in_json_with_those_it_has(serve, connect):
@@ -629,6 +630,23 @@ def test_the_rate_limit_holds_for_all_reads_together_but_not_for_tokens(serve, c
     assert other.get("/cases").status_code == 200
     assert client.get("/cases").status_code == 429
     assert client.post("/oauth/token", json=GRANT).status_code == 200
+
+
+def test_a_refused_token_counts_and_a_refusal_for_haste_needs_none(serve, stranger):
+    client = stranger(serve(cases=3, requests_per_minute=2).url)
+    answers = [client.get("/cases") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert client.get("/nowhere").status_code == 404
+
+
+def test_requests_for_tokens_have_a_limit_of_their_own(serve, connect):
+    client = connect(serve(cases=3, requests_per_minute=1).url)
+    answers = [client.post("/oauth/token", json=GRANT | {"client_secret": "x"}) for _ in range(60)]
+
+    assert [answer.status_code for answer in answers] == [401] * 59 + [429]
+    assert answers[-1].headers["x-ratelimit-limit"] == "60"
+    assert client.get("/cases").status_code == 200
 
 
 def test_without_a_rate_limit_no_header_speaks_of_one(serve, connect):

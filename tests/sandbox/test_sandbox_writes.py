@@ -33,6 +33,7 @@ from sandbox.faults import (
 )
 from sandbox.people import API_USER, CRM_FIELDS, USERS
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
+from sandbox.views import Losses
 
 CREATE = "/cases/create"
 LEAD_SOURCE, SIGNED_ON, FUNERAL_PLAN, _ = (field["id"] for field in CRM_FIELDS)
@@ -117,6 +118,7 @@ def created(client: httpx.Client, **body: Any) -> dict[str, Any]:
 def errors(answer: httpx.Response) -> dict[str, list[str]]:
     assert answer.status_code == 422
     assert answer.json().keys() == {"message", "errors"}
+    assert answer.json()["message"] == "The given data was invalid."
     return answer.json()["errors"]
 
 
@@ -292,14 +294,16 @@ def test_nothing_is_created_without_token_and_content_type(serve, connect, heade
 # -- what is refused -------------------------------------------------------------------------
 
 
-def test_a_body_that_is_no_json_object_is_a_bad_request(serve, connect):
+def test_a_body_that_is_no_json_object_is_read_as_none_and_makes_an_empty_case(serve, connect):
     box = serve(cases=0)
     client = connect(box.url)
-    for content in (b"", b"{", b"null", b"[]", b'[{"ref": "R"}]', b'"R"', b"\xff"):
+    bodies = (b"", b"{", b"null", b"[]", b'[{"ref": "R"}]', b'"R"', b"\xff")
+    for content in bodies:
         answer = client.post(CREATE, content=content)
-        assert answer.status_code == 400
-        assert answer.json().keys() == {"message"}
-    assert len(box.store) == 0
+        assert answer.status_code == 200
+        assert answer.json()["ref"].startswith("WS-")
+        assert client.get(f"/cases/{answer.json()['id']}").json()["customers"] == []
+    assert len(box.store) == len(bodies)
 
 
 @pytest.mark.parametrize("name", ["title", "first_names", "last_name"])
@@ -426,17 +430,30 @@ def test_documented_lengths_are_counted_in_characters_after_trimming(serve, conn
         assert errors(create(client, customers=[beyond])) == {f"customers.0.{name}": [text]}
 
 
-def test_what_has_no_documented_length_may_be_long(serve, connect):
-    long = "x" * 300
-    case = created(
-        connect(serve(cases=0).url),
-        ref=long,
-        notes=long * 10_000,
-        customers=[person(first_names=long, email=long, gender=long)],
-        address_book=[{"tel_1": long, "postcode": long}],
-    )
+def test_what_has_no_documented_length_may_fill_its_column_and_is_a_500_beyond(serve, connect):
+    box = serve(cases=0)
+    client = connect(box.url)
+    longest, longest_notes = "é" * 255, "x" * 65_535
+    most = {"ref": longest, "notes": longest_notes, "address_book": [{"tel_1": longest}]}
+    most["customers"] = [person(first_names=longest, email=longest, nickname=longest + "x")]
 
-    assert (case["first_names"], case["notes"]) == (long, long * 10_000)
+    assert created(client, **most)["notes"] == longest_notes
+    for beyond in (
+        {"ref": longest + "x"},
+        {"notes": "é" + longest_notes[1:]},
+        {"customers": [person(), person(last_name=longest + "x")]},
+        {"address_book": [{"name": longest + "x"}]},
+    ):
+        for _ in range(2):
+            answer = client.post(CREATE, json=beyond)
+            assert (answer.status_code, answer.json()) == (500, {"message": "Server Error"})
+    assert len(box.store) == 1
+
+
+def test_a_server_that_cuts_notes_to_their_column_takes_any(serve, connect):
+    client = connect(serve(cases=0, losses=Losses(notes_limit=65_535)).url)
+
+    assert created(client, notes="x" * 70_000)["notes"] == "x" * 65_535
 
 
 def test_meta_takes_known_fields_with_any_single_value(serve, connect):
@@ -726,6 +743,48 @@ def test_faults_of_writes_are_for_every_handler(serve, connect):
         wait_for_late(box)
         tokens += 1
         assert len(box.tokens) == tokens
+
+
+def test_requests_whose_clients_have_left_are_carried_out_all_the_same_even_from_a_queue(
+    serve, connect, monkeypatch
+):
+    active = []
+    at_once = []
+    work_off = Sandbox._worked_off
+
+    async def counted(*args: Any) -> Any:
+        active.append(args)
+        at_once.append(len(active))
+        try:
+            return await work_off(*args)
+        finally:
+            active.remove(args)
+
+    monkeypatch.setattr(Sandbox, "_worked_off", counted)
+    box = serve(cases=0, workers=1, latency_ms=50)
+    client = connect(box.url)
+    for number in range(4):
+        leave(box, client, json.dumps({"ref": f"R-{number}"}))
+
+    assert len(with_ref(client, "R-3")) == 1  # whoever asks now stands behind them
+    assert {case["ref"] for case in client.get("/cases").json()["data"]} == {
+        f"R-{number}" for number in range(4)
+    }
+    assert set(at_once) == {1}
+
+
+def leave(box: Sandbox, client: httpx.Client, body: str) -> None:
+    """Send a creation, and go as soon as it has arrived."""
+    url, arrived = client.base_url, len(box.requests)
+    head = (
+        f"POST {url.path}cases/create HTTP/1.1\r\nHost: {url.host}\r\n"
+        f"Authorization: {client.headers['Authorization']}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((url.host, url.port), timeout=10) as connection:
+        connection.sendall(head.encode() + body.encode())
+        while len(box.requests) == arrived:
+            time.sleep(0.001)
 
 
 # -- late ------------------------------------------------------------------------------------

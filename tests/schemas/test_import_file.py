@@ -409,7 +409,7 @@ def test_every_sentence_can_be_said():
     rows = {"other": 3, "one": 4, "count": 21}
     details = {**rows, "limit": 25, "options": "a, b", "zone": "A/B", "recipient": "Another"}
     details |= {"word": '"nan"'}
-    for code in schemas.import_file._SENTENCES:
+    for code in schemas.import_file.ROW_SENTENCES:
         said = issue_of(code, 2, "The Column", **details).message
         assert "{" not in said
         assert said.endswith(".")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from willsuite import Effect, WriteResult
 from willsuite.answers import MAX_COMPLAINT_CHARACTERS, write_result
+from willsuite.decoding import decode_case
 from willsuite.errors import (
     AnswerLostError,
     NotJsonError,
@@ -19,7 +20,6 @@ from willsuite.errors import (
     TransientError,
     UnreachableError,
 )
-from willsuite.records import decode_case
 from willsuite.transport import Answer
 
 CALL = "POST /cases/create"

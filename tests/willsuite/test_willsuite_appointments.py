@@ -36,6 +36,7 @@ from willsuite import (
     new_appointment,
     read_time,
 )
+from willsuite.decoding import decode_appointment
 from willsuite.errors import (
     AuthenticationError,
     ContractError,
@@ -44,7 +45,6 @@ from willsuite.errors import (
     RateLimitedError,
     WillSuiteError,
 )
-from willsuite.records import decode_appointment
 from willsuite.retrying import MAX_ATTEMPTS
 
 AMBIGUOUS, APPLIED, REJECTED = Effect.AMBIGUOUS, Effect.APPLIED, Effect.REJECTED
@@ -723,7 +723,7 @@ def test_a_429_is_waited_out_and_the_same_body_sent_again(times, write, there, s
 
 @pytest.mark.parametrize(
     ("action", "kind", "count"),
-    [(Status(401), AuthenticationError, 2),
+    [(Status(401), AuthenticationError, 3),
      (Status(429, {"Retry-After": "86400"}), RateLimitedError, 1)],
     ids=repr,
 )  # fmt: skip

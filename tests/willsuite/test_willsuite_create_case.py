@@ -16,7 +16,6 @@ import pytest
 from sandbox.faults import Applied, Drip, Drop, Fault, Html, Late, Partial, Status, Truncate
 from sandbox.server import CLIENT_SECRET, Options, Sandbox, running
 from willsuite import Effect, WillSuiteClient, WriteResult, new_case
-from willsuite.client import RATE_LIMIT_PATIENCE_SECONDS
 from willsuite.errors import (
     AuthenticationError,
     RateLimitedError,
@@ -24,6 +23,7 @@ from willsuite.errors import (
     WillSuiteError,
 )
 from willsuite.retrying import MAX_ATTEMPTS
+from willsuite.session import RATE_LIMIT_PATIENCE_SECONDS
 
 CREATE = "/cases/create"
 VALUES = {
@@ -409,12 +409,12 @@ def test_a_401_fetches_one_new_token_and_sends_the_same_body_once_more(raw_serve
     asyncio.run(scenario())
 
 
-def test_a_second_401_means_that_the_credentials_are_refused(sandbox, ask, fake_time):
+def test_a_third_401_means_that_the_credentials_are_refused(sandbox, ask, fake_time):
     sandbox.faults.append(Fault(Status(401), path=CREATE, times=None))
     with pytest.raises(AuthenticationError, match="fresh access token"):
         asyncio.run(ask(sandbox.url, create))
-    assert (len(creations(sandbox)), stored(sandbox)) == (2, 0)
-    assert fake_time.slept == []
+    assert (len(creations(sandbox)), stored(sandbox)) == (3, 0)
+    assert len(fake_time.slept) == 1
 
 
 def test_a_token_that_expires_under_many_creations_is_replaced_once(sandbox, ask):

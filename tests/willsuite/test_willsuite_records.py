@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.people import invent_cases
+from willsuite.decoding import decode_case, decode_crm_fields, decode_page
 from willsuite.errors import ContractError, NotJsonError, WillSuiteError
-from willsuite.records import Case, Customer, decode_case, decode_crm_fields, decode_page
+from willsuite.records import Case, Customer
 
 PERSON = {"id": "p-1", "title": "Mr", "first_names": "Tom", "last_name": "Okafor"}
 CASE = {"id": "c-1", "ref": "WS-1", "is_active": 1, "meta": {"f": "x"}, "customers": [PERSON]}
@@ -87,7 +88,10 @@ customers = st.fixed_dictionaries(
     | {name: texts for name in Customer.__struct_fields__ if name not in ("id", "is_deceased")},
 )
 documented = st.fixed_dictionaries(
-    {"id": st.text(min_size=1, max_size=5), "customers": st.lists(customers, max_size=2)},
+    {
+        "id": st.from_regex("[A-Za-z0-9]{1,5}", fullmatch=True),
+        "customers": st.lists(customers, max_size=2),
+    },
     optional={"is_active": flags, "meta": st.just([]) | st.dictionaries(st.text(), texts)}
     | {
         name: texts

@@ -31,6 +31,7 @@ def test_only_the_credentials_have_no_default():
     assert settings.timezone == "Europe/London"
     assert settings.settle_seconds == 90
     assert settings.read_timeout_seconds == 75
+    assert settings.max_body_mb == 20
 
 
 def test_the_token_url_overrides_the_endpoint_below_the_base_url():
@@ -218,6 +219,7 @@ def test_a_time_zone_that_does_not_exist_is_refused(name):
         ("requests_per_minute", "0.5"),
         ("settle_seconds", 0),
         ("read_timeout_seconds", 0.01),
+        ("max_body_mb", "0.5"),
         ("job_poll_seconds", 1),
         ("job_timeout_seconds", 1),
         ("timezone", "Asia/Tokyo"),
@@ -241,6 +243,8 @@ def test_values_inside_the_bounds_are_accepted(name, value):
         ("settle_seconds", -0.1),
         ("settle_seconds", "nan"),
         ("read_timeout_seconds", 0),
+        ("max_body_mb", 0),
+        ("max_body_mb", "inf"),
         ("job_poll_seconds", 0),
         ("job_timeout_seconds", -1),
         ("client_id", ""),

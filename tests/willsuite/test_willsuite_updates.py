@@ -40,7 +40,7 @@ from willsuite import (
     bulk_update,
     case_update,
 )
-from willsuite.client import MAX_BATCH
+from willsuite.client import MAX_BATCH, MAX_ODD_ANSWERS
 from willsuite.errors import (
     AuthenticationError,
     ContractError,
@@ -207,8 +207,8 @@ def test_an_update_changes_the_case_adds_the_person_and_gives_the_case_back(sand
     assert (result.effect, result.code, result.record.id) == (APPLIED, "applied", case_id)
     assert (after["notes"], after["meta"][STORAGE]) == (VALUES["notes"], "CANARY-7")
     assert after["ref"] == before["ref"]
-    *others, added = after["customers"]
-    assert others == before["customers"]
+    [added] = [person for person in after["customers"] if person not in before["customers"]]
+    assert len(after["customers"]) == len(before["customers"]) + 1
     assert added["last_name"] == "Okafor"
     assert [person.id for person in result.record.customers] == [
         person["id"] for person in after["customers"]
@@ -221,7 +221,7 @@ def test_values_of_a_new_person_that_the_server_loses_are_lost_in_the_record(ask
     with running(Sandbox(Options(cases=1, update_loses=("gender", "marital_status")))) as sandbox:
         update = case_update({"customers": [PERSON | {"gender": "female", "tel_1": "1"}]})
         result = ask(sandbox.url, lambda c: c.update_case(sandbox.store.ids[0], update))
-    added = result.record.customers[-1]
+    [added] = [each for each in result.record.customers if each.last_name == "Okafor"]
     assert (added.gender, added.marital_status, added.tel_1) == (None, None, "1")
 
 
@@ -469,11 +469,11 @@ def test_after_a_401_the_same_body_is_sent_once_more_with_a_new_token(
     assert fake_time.slept == []
 
 
-def test_a_second_401_means_that_the_credentials_are_refused(write, sandbox, ask, case_id):
+def test_a_third_401_means_that_the_credentials_are_refused(write, sandbox, ask, case_id):
     sandbox.faults.append(Fault(Status(401), path=write.at, method="PATCH", times=None))
     with pytest.raises(AuthenticationError, match="fresh access token"):
         ask(sandbox.url, lambda client: write.send(client, case_id))
-    assert (len(patches(sandbox)), times_applied(sandbox, case_id)) == (2, 0)
+    assert (len(patches(sandbox)), times_applied(sandbox, case_id)) == (3, 0)
 
 
 @pytest.mark.parametrize("times", [1, MAX_ATTEMPTS + 2])
@@ -754,12 +754,12 @@ def test_what_php_writes_for_no_time_does_not_finish_a_job(end_time, sent, reply
 
 
 @pytest.mark.parametrize("body", [[], None, "completed", {}, {"data": {"status": "completed"}}])
-def test_what_is_no_job_breaks_the_contract_and_is_not_asked_again(body, sent, reply):
+def test_what_is_no_job_breaks_the_contract_when_it_has_come_three_times(body, sent, reply):
     seen, error = sent(
         lambda _: reply(200, json.dumps(body).encode()), lambda client: client.get_api_job("j-1")
     )
     assert isinstance(error, ContractError)
-    assert len(seen) == 1
+    assert len(seen) == MAX_ODD_ANSWERS
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,26 @@
+"""The glossary has every code that a row can end with."""
+
+import re
+from pathlib import Path
+
+from commands.codes import PAGE, SECTIONS, glossary
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE_OF = re.compile(
+    r'(?:\.end\(\s*Outcome\.\w+,\s*|confirm\(\w+, \w+, |_issue\([^()"]*)"([a-z_0-9]+)"'
+)
+
+
+def test_the_page_is_made_of_the_sentences_of_today() -> None:
+    assert PAGE.read_text(encoding="utf-8") == glossary(), "run make codes"
+
+
+def test_every_code_of_the_program_is_explained() -> None:
+    files = [*ROOT.glob("protocols/**/*.py"), *ROOT.glob("schemas/**/*.py")]
+    used = {code for file in files for code in CODE_OF.findall(file.read_text())}
+    assert len(used) > 40
+    assert used <= {code for sentences in SECTIONS.values() for code in sentences}
+
+
+def test_no_place_of_a_sentence_is_left_open() -> None:
+    assert not re.findall(r"\{\w+\}", re.sub(r"`[^`]*`|\{\"[^}]*\}", "", glossary()))
