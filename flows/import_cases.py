@@ -56,6 +56,7 @@ async def import_cases(
     encoding: str | None = None,
     sheet: str | None = None,
     hidden: Hidden = "refuse",
+    blank_words: list[str] | None = None,
     on_reject: OnReject = "complete",
     outcomes_csv: bool = False,
     wait_seconds: float = WAIT_SECONDS,
@@ -79,6 +80,8 @@ async def import_cases(
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         sheet: Name of a workbook's sheet, where several could be meant.
         hidden: "refuse" a sheet with hidden or filtered-out rows, "skip" these, or "include" them.
+        blank_words: Words that mean "nothing is given" in this file, such as nan or NULL; an empty
+            list says that all such words are meant as they stand.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
         outcomes_csv: Leave every row's outcome as a CSV file for Excel as well.
         wait_seconds: How long to wait while another run writes to the account.
@@ -98,8 +101,9 @@ async def import_cases(
             async with connected(connection) as client:
                 read = await read_source(source, _known_with(identity), encoding, sheet, hidden)
                 make = partial(
-                    plan_import, read, extra=extra, derive_ref_from=identity, max_people=max_people
-                )
+                    plan_import, read, extra=extra, derive_ref_from=identity,
+                    max_people=max_people, blank_words=blank_words,
+                )  # fmt: skip
                 plan = await plan_with_meta(make)
                 entries = [new_case_entry(case, plan.headers) for case in plan.cases]
                 ledger = Ledger(entries, plan.issues, plan.refs, plan.notes)

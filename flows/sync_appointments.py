@@ -46,7 +46,7 @@ from protocols.appointments.sync import Syncer, keep_in_step
 from protocols.rows.ledger import Ledger
 from protocols.rows.run_files import run_folder
 from protocols.rows.stop_signal import cancelled_by_sigterm
-from schemas.appointment_file import is_appointment_column, plan_appointments
+from schemas.appointment_file import MAX_HOURS, is_appointment_column, plan_appointments
 from schemas.files.attention import resolutions
 from schemas.outcomes import APPOINTMENT_OUTCOMES, Outcome
 from schemas.texts import clean
@@ -84,10 +84,13 @@ async def sync_appointments(
     recreate: bool = False,
     new_journal: bool = False,
     accept_swapped_recipients: bool = False,
+    allow_past: bool = False,
+    max_hours: float = MAX_HOURS,
     extra: Extra = "forbid",
     encoding: str | None = None,
     sheet: str | None = None,
     hidden: Hidden = "refuse",
+    blank_words: list[str] | None = None,
     on_reject: OnReject = "complete",
     outcomes_csv: bool = False,
     wait_seconds: float = WAIT_SECONDS,
@@ -113,10 +116,14 @@ async def sync_appointments(
         new_journal: Begin a new journal, or use another one, although there was one.
         accept_swapped_recipients: It is known that WillSuite's answers show the adviser's address
             as the recipient's, and that messages go to the client all the same.
+        allow_past: Send messages about appointments that have begun already, too.
+        max_hours: How long an appointment may last; rows with longer ones are rejected.
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         sheet: Name of a workbook's sheet, where several could be meant.
         hidden: "refuse" a sheet with hidden or filtered-out rows, "skip" these, or "include" them.
+        blank_words: Words that mean "nothing is given" in this file, such as nan or NULL; an empty
+            list says that all such words are meant as they stand.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
         outcomes_csv: Leave every row's outcome as a CSV file for Excel as well.
         wait_seconds: How long to wait while another run writes to the account.
@@ -135,7 +142,10 @@ async def sync_appointments(
             async with connected(connection) as client:
                 table = await read_source(source, is_appointment_column, encoding, sheet, hidden)
                 zone = ZoneInfo(client.settings.timezone)
-                read = await asyncio.to_thread(plan_appointments, table, timezone=zone, extra=extra)
+                read = await asyncio.to_thread(
+                    plan_appointments, table, timezone=zone, extra=extra, allow_past=allow_past,
+                    max_hours=max_hours, blank_words=blank_words,
+                )  # fmt: skip
                 entries = [booking_entry(wanted) for wanted in read.wanted]
                 said = resolutions(resolve) if isinstance(resolve, str) else resolve or {}
                 options = _Options(

@@ -54,6 +54,7 @@ async def update_cases(
     encoding: str | None = None,
     sheet: str | None = None,
     hidden: Hidden = "refuse",
+    blank_words: list[str] | None = None,
     on_reject: OnReject = "complete",
     outcomes_csv: bool = False,
     wait_seconds: float = WAIT_SECONDS,
@@ -76,6 +77,8 @@ async def update_cases(
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         sheet: Name of a workbook's sheet, where several could be meant.
         hidden: "refuse" a sheet with hidden or filtered-out rows, "skip" these, or "include" them.
+        blank_words: Words that mean "nothing is given" in this file, such as nan or NULL; an empty
+            list says that all such words are meant as they stand.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.
         outcomes_csv: Leave every row's outcome as a CSV file for Excel as well.
         wait_seconds: How long to wait while another run writes to the account.
@@ -96,7 +99,7 @@ async def update_cases(
         with cancelled_by_sigterm():
             async with connected(connection) as client:
                 read = await read_source(source, UPDATE_CASES.has_column, encoding, sheet, hidden)
-                ledger = await change_ledger(read, UPDATE_CASES, extra)
+                ledger = await change_ledger(read, UPDATE_CASES, extra, blank_words)
                 run = WritingRun(
                     FLOW, str(output), folder, read, ledger, dry_run, CHANGE_OUTCOMES,
                     case_url=client.settings.case_url, outcomes_csv=outcomes_csv,

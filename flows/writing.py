@@ -184,9 +184,13 @@ async def plan_with_meta(make: Callable[..., AnyPlan]) -> AnyPlan:
     return plan
 
 
-async def change_ledger(sheet: Sheet, kind: UpdateKind, extra: str) -> Ledger[ChangeEntry]:
+async def change_ledger(
+    sheet: Sheet, kind: UpdateKind, extra: str, blank_words: Sequence[str] | None
+) -> Ledger[ChangeEntry]:
     """The changes that a file wants, and the rows of which none can be made."""
-    plan = await plan_with_meta(partial(plan_updates, sheet, kind, extra=extra))
+    plan = await plan_with_meta(
+        partial(plan_updates, sheet, kind, extra=extra, blank_words=blank_words)
+    )
     entries = [change_entry(change, plan.meta_headers, plan.field_ids) for change in plan.changes]
     return Ledger(entries, plan.issues, plan.keys, plan.notes)
 

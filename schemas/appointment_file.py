@@ -12,7 +12,9 @@ be gone (`delete`).
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 import pandera.pandas as pa
@@ -29,9 +31,8 @@ from schemas.values import (
     YES_NO_CHECK,
     check,
     column,
-    without_placeholders,
 )
-from schemas.wall_times import time_problems, wire_time
+from schemas.wall_times import contradicting_times, time_problems, wire_time
 
 Action: TypeAlias = Literal["upsert", "delete"]
 ACTIONS: tuple[Action, ...] = ("upsert", "delete")
@@ -85,6 +86,12 @@ RECIPIENTS = {
 }
 """Where the message of each flag goes to."""
 FLAGS = (*RECIPIENTS, "zoom_meeting")
+MAX_HOURS = 24.0
+"""A longer appointment is more likely a wrong month than meant."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,8 @@ class WantedAppointment:
     appointment_id: str | None
     given: Mapping[str, str | bool] = field(repr=False)
     """The values under their wire names and in their wire form; of a deletion none."""
+    is_past: bool = False
+    """Whether it has begun already, and nobody has said that this is right."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,13 @@ def is_appointment_column(header: str) -> bool:
 
 
 def plan_appointments(
-    sheet: Sheet, *, timezone: ZoneInfo, extra: str = "forbid"
+    sheet: Sheet,
+    *,
+    timezone: ZoneInfo,
+    extra: str = "forbid",
+    allow_past: bool = False,
+    max_hours: float = MAX_HOURS,
+    blank_words: Sequence[str] | None = None,
 ) -> AppointmentPlan:
     """All appointments of a file as they are wanted, and all problems of the rows that can't be.
 
@@ -134,6 +149,9 @@ def plan_appointments(
         sheet: the file as text.
         timezone: of the file's times, which are local and without an offset.
         extra: "forbid" refuses unknown columns, "ignore" leaves them out.
+        allow_past: messages about appointments that have begun already are meant.
+        max_hours: the most that an appointment may last.
+        blank_words: words that are blank in this file; none of them, if it is an empty list.
 
     Raises:
         SourceError: the columns can't be understood.
@@ -145,27 +163,29 @@ def plan_appointments(
             "The file needs a column key with the booking's id in the other system: by it a "
             "second run knows the appointment again."
         )
-    table = ImportTable(_without_what_is_ignored(sheet, matched), matched)
+    table = ImportTable(_without_what_is_ignored(sheet, matched), matched, blank_words)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
     for issue in [
         *table.file_issues,
         *column_issues(table, SYNC_APPOINTMENTS),
         *_identity_issues(table),
-        *_value_issues(table, timezone),
+        *_value_issues(table, timezone, max_hours),
     ]:
         by_row[issue.row].append(issue)
     keys = {row: key for row, key in zip(table.rows, table.cells["key"], strict=True) if key}
+    past_until = "" if allow_past else f"{_now().astimezone(timezone):%Y-%m-%d %H:%M:%S}"
+    fine = (index for index, row in enumerate(table.rows) if row not in by_row)
     return AppointmentPlan(
         rows=table.rows,
         keys=keys,
-        wanted=[_wanted(table, index) for index, row in enumerate(table.rows) if row not in by_row],
+        wanted=[_wanted(table, index, past_until) for index in fine],
         issues=dict(sorted(by_row.items())),
         notes=table.notes,
     )
 
 
 def _without_what_is_ignored(sheet: Sheet, matched: Mapping[str, str]) -> Sheet:
-    """No placeholders for recipients, and of a row that deletes only what says which one.
+    """Of a row that deletes only what says which one.
 
     A booking that was cancelled often comes with all its old values, and whatever is wrong with
     them must not keep its appointment in somebody's diary.
@@ -173,8 +193,6 @@ def _without_what_is_ignored(sheet: Sheet, matched: Mapping[str, str]) -> Sheet:
     frame = sheet.frame.copy()
     ignored = [header for header, name in matched.items() if name not in IDENTITY_FIELDS]
     for header, name in matched.items():
-        if name in RECIPIENTS.values():
-            frame[header] = without_placeholders(frame[header])
         if name == "action":
             deletes = (frame[header].str.casefold() == "delete").to_numpy(bool, na_value=False)
             frame.loc[deletes, ignored] = None
@@ -211,8 +229,8 @@ def _action(table: ImportTable, index: int) -> Action | None:
 # -- how it is to be -------------------------------------------------------------------------
 
 
-def _value_issues(table: ImportTable, timezone: ZoneInfo) -> Iterator[Issue]:
-    yield from _time_issues(table, timezone)
+def _value_issues(table: ImportTable, timezone: ZoneInfo, max_hours: float) -> Iterator[Issue]:
+    yield from _time_issues(table, timezone, max_hours)
     for index, row in enumerate(table.rows):
         if _action(table, index) != "upsert":
             continue
@@ -225,28 +243,46 @@ def _value_issues(table: ImportTable, timezone: ZoneInfo) -> Iterator[Issue]:
                 yield issue_of("recipient_missing", row, table.header(name), **details)
 
 
-def _time_issues(table: ImportTable, timezone: ZoneInfo) -> Iterator[Issue]:
+def _time_issues(table: ImportTable, timezone: ZoneInfo, max_hours: float) -> Iterator[Issue]:
     problems: dict[str, dict[str, str]] = {}
     for name in TIMES:
         cells = table.cells.get(name, [])
         problems[name] = time_problems([text for text in cells if text], timezone)
+        details = _witnesses(table, name) | {"zone": timezone.key}
         for text, row in zip(cells, table.rows, strict=bool(cells)):
             if text in problems[name]:
-                code = problems[name][text]
-                yield issue_of(code, row, table.header(name), zone=timezone.key)
+                yield issue_of(problems[name][text], row, table.header(name), **details)
     for index, row in enumerate(table.rows):
         start, end = (table.cell(name, index) for name in TIMES)
         if not start or not end or start in problems["start_time"] or end in problems["end_time"]:
             continue
-        if (wire_time(end) or "") <= (wire_time(start) or ""):
+        hours = _hours(start, end)
+        if hours <= 0:
             yield issue_of("end_before_start", row, table.header("end_time"))
+        elif hours > max_hours:
+            details = {"count": ceil(hours), "limit": f"{max_hours:g}"}
+            yield issue_of("too_many_hours", row, table.header("end_time"), **details)
+
+
+def _hours(start: str, end: str) -> float:
+    """Between two times without a problem, as on the wall."""
+    walls = [datetime.fromisoformat(wire_time(text) or "") for text in (start, end)]
+    return (walls[1] - walls[0]) / timedelta(hours=1)
+
+
+def _witnesses(table: ImportTable, name: str) -> dict[str, Any]:
+    """The rows that contradict each other in a column of times."""
+    cells = table.cells.get(name, [])
+    texts = contradicting_times(text for text in cells if text)
+    rows = (table.rows[cells.index(text)] for text in texts)
+    return dict(zip(("one", "other"), rows, strict=False))
 
 
 def _flag(text: str | None) -> bool:
     return text is not None and YES_NO.get(text.casefold()) == "yes"
 
 
-def _wanted(table: ImportTable, index: int) -> WantedAppointment:
+def _wanted(table: ImportTable, index: int, past_until: str) -> WantedAppointment:
     action = _action(table, index)
     assert action is not None  # or the row would have an issue
     given = {name: text for name in VALUE_FIELDS if (text := table.cell(name, index)) is not None}
@@ -258,6 +294,7 @@ def _wanted(table: ImportTable, index: int) -> WantedAppointment:
         table.cell("case_ref", index),
         table.cell("appointment_id", index),
         {name: _wire(name, text) for name, text in given.items()},
+        is_past=(wire_time(given.get("start_time", "")) or past_until) < past_until,
     )
 
 

@@ -9,6 +9,7 @@ Customers (and address-book entries) come in one of two shapes: numbered columns
 (`customer_title`, one row a customer; the rows of one `ref` make one case).
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,11 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
+from schemas.blank_words import (
+    refuse_words_for_nothing,
+    stand_for_nothing,
+    without_blank_words,
+)
 from schemas.columns import META_PREFIX, MetaField, match_columns
 from schemas.files.source import Sheet
 from schemas.identifiers import (
@@ -39,10 +45,9 @@ from schemas.values import (
     SENTENCES,
     YES_NO_CHECK,
     column,
-    contradicting,
+    contradiction_in,
     date_problems,
     up_to,
-    without_placeholders,
 )
 from schemas.wall_times import TIME_SENTENCES
 
@@ -141,8 +146,16 @@ ROW_SENTENCES = {
         "{column} is missing; an appointment needs an adviser, a start and an end."
     ),
     "end_before_start": "{column} must be later than the start.",
+    "too_many_hours": (
+        "{column} is {count} hours after the start, more than {limit}; correct it, or, if it is "
+        "right, allow it with max_hours={count}."
+    ),
     "recipient_missing": (
         "{column} asks for a message, but {recipient} is blank; fill it in, or write no."
+    ),
+    "blank_word": (
+        "{column} holds a word for nothing; empty the cell, or run with blank_words=[{word}] to "
+        "have all such cells blank."
     ),
     "ref_missing": (
         "ref is missing: without it a second run could not know the case again; fill it in, or "
@@ -231,7 +244,16 @@ _PATTERNS = {f"{META_PREFIX}.+": "meta:<field label>"} | {
 _PERSON = re.compile(
     r"(?P<entry>(?P<kind>customer|address_book)_(?P<number>\d{1,2}_)?)(?P<field>.+)"
 )
-_PLACEHOLDER_FIELDS = frozenset({"tel_1", "tel_2", "postcode", "email"})
+_EXACT_FIELDS = frozenset({"tel_1", "tel_2", "postcode", "email"})
+"""Of a person: fields of which every sign counts."""
+_NEVER_A_WORD = _EXACT_FIELDS | {"date_of_birth", "dob", "email_recipient", "sms_recipient"}
+"""Fields that no word for nothing is a value of, and that are refused with such a word."""
+_CHECKED_FIELDS = frozenset(
+    {"adviser_email", "marital_status", "entity_id", "is_charity", "action", "start_time",
+     "end_time", "email_confirmation", "email_notification", "sms_confirmation",
+     "sms_notification", "zoom_meeting"}
+)  # fmt: skip
+"""Fields whose own checks refuse such a word; all others are free texts."""
 
 
 def person_column(name: str) -> re.Match[str] | None:
@@ -263,6 +285,12 @@ def matched_columns(sheet: Sheet, extra: str, identity: Sequence[str]) -> dict[s
     return matched
 
 
+def _field(name: str) -> str:
+    """What a column holds, whoever's it is: of `customer_1_tel_1` it is `tel_1`."""
+    person = person_column(name)
+    return person["field"] if person else name
+
+
 def _is_exact(matched: Mapping[str, str], header: str | None) -> bool:
     """Whether every sign of a column's cells counts: identifiers, phones, postcodes."""
     name = matched.get(header or "")
@@ -270,19 +298,21 @@ def _is_exact(matched: Mapping[str, str], header: str | None) -> bool:
         return False
     person = person_column(name)
     if person:
-        return person["field"] in _PLACEHOLDER_FIELDS
+        return person["field"] in _EXACT_FIELDS
     return name in IDENTIFIER_FIELDS or name == "sms_recipient"
 
 
 class ImportTable:
     """The known columns of a sheet under their names, and what is needed to speak of them."""
 
-    def __init__(self, sheet: Sheet, matched: Mapping[str, str]) -> None:
+    def __init__(
+        self, sheet: Sheet, matched: Mapping[str, str], blank_words: Sequence[str] | None = None
+    ) -> None:
+        fields = {header: _field(name) for header, name in matched.items()}
+        needed = {header for header, field in fields.items() if field in REQUIRED_OF_CUSTOMERS}
+        identifiers = {header for header, field in fields.items() if field in IDENTIFIER_FIELDS}
+        sheet = without_blank_words(sheet, blank_words, needed)
         frame = sheet.frame[list(matched)].rename(columns=dict(matched))
-        for name in frame.columns:
-            person = person_column(name)
-            if (person["field"] if person else name) in _PLACEHOLDER_FIELDS:
-                frame[name] = without_placeholders(frame[name])
         self.frame = frame
         self.headers = {name: header for header, name in matched.items()}
         self.notes = self._clean_identifiers(sheet.rows)
@@ -292,7 +322,9 @@ class ImportTable:
             issue for issue in sheet.issues if issue.column is None or issue.column in matched
         ]
         self.file_issues += [issue for issue in sheet.doubts if _is_exact(matched, issue.column)]
-        """What the reader found, but for columns that aren't used."""
+        self.file_issues += self._take_out_words()
+        """What the reader found, but for columns that aren't used, and words for nothing."""
+        refuse_words_for_nothing(self._free_texts(), blank_words, needed | identifiers)
         self.names = list(frame.columns)
         self.meta_columns = [name for name in self.names if name.startswith(META_PREFIX)]
         self.meta: Mapping[str, MetaField] = {}
@@ -306,6 +338,24 @@ class ImportTable:
             if person := person_column(name):
                 self.entries[person["entry"]][person["field"]] = name
         self.rows_are_people = "customer_" in self.entries or "address_book_" in self.entries
+
+    def _take_out_words(self) -> Iterator[Issue]:
+        """Those in columns in which they can't be meant, of which nothing more is to be said."""
+        for name in self.frame.columns:
+            if _field(name) not in _NEVER_A_WORD:
+                continue
+            texts = self.frame[name]
+            found = stand_for_nothing(texts)
+            self.frame[name] = texts.mask(found)
+            for index in found.to_numpy().nonzero()[0].tolist():
+                word = json.dumps(texts.iloc[index])
+                yield issue_of("blank_word", self.rows[index], self.header(name), word=word)
+
+    def _free_texts(self) -> dict[str, pd.Series]:
+        """The cells of columns in which anything may stand, by header."""
+        checked = _NEVER_A_WORD | _CHECKED_FIELDS
+        names = [name for name in self.frame.columns if _field(name) not in checked]
+        return {self.header(name): self.frame[name] for name in names}
 
     def _clean_identifiers(self, rows: Sequence[int]) -> dict[int, str]:
         changed: defaultdict[int, list[str]] = defaultdict(list)
@@ -381,24 +431,21 @@ def column_issues(table: ImportTable, model: pa.DataFrameSchema = IMPORT_CASES) 
     for (name, code), found in failures.groupby(["column", "check"], sort=False):
         header = table.header(name)
         limit = _limit(name, code)
-        texts = table.frame[name]
-        details = date_problems(texts.dropna()) if code == "date" else None
-        witnesses = _witnesses(table, texts.dropna(), details)
+        texts = table.frame[name].dropna()
+        details = date_problems(texts) if code == "date" else None
+        witnesses = _witnesses(table, texts) if code == "date" else {}
         for index in sorted({int(index) for index in found["index"]}):
             exact = details[index] if details is not None else code
             yield issue_of(exact, table.rows[index], header, limit=limit, **witnesses)
 
 
-def _witnesses(
-    table: ImportTable, texts: pd.Series, problems: pd.Series | None
-) -> Mapping[str, int]:
+def _witnesses(table: ImportTable, texts: pd.Series) -> Mapping[str, int]:
     """The rows that contradict each other in a column of dates."""
-    if problems is None or not (problems == "date_contradiction").any():
+    found = contradiction_in(texts)
+    if found is None:
         return {}
-    names = ("month_first", "day_first")
-    return {
-        name: table.rows[index] for name, index in zip(names, contradicting(texts), strict=True)
-    }
+    one, other = (table.rows[int(str(index))] for index in (found.one, found.other))
+    return {"one": one, "other": other}
 
 
 def _limit(name: str, code: str) -> str:

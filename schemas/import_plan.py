@@ -76,6 +76,7 @@ def plan_import(
     derive_ref_from: Sequence[str] = (),
     crm_fields: Sequence[MetaField] | None = None,
     max_people: int = MAX_PEOPLE,
+    blank_words: Sequence[str] | None = None,
 ) -> ImportPlan:
     """All cases of a file that can be sent, and all problems of the rows that can't.
 
@@ -87,12 +88,13 @@ def plan_import(
         crm_fields: the account's; without them the `meta:` columns stay unchecked, and a plan
             that has such columns is not to be sent.
         max_people: the most customers that a case may have.
+        blank_words: words that are blank in this file; none of them, if it is an empty list.
 
     Raises:
         SourceError: the columns can't be understood.
     """
     matched = matched_columns(sheet, extra, derive_ref_from)
-    table = ImportTable(sheet, matched)
+    table = ImportTable(sheet, matched, blank_words)
     if crm_fields is not None:
         table.meta = resolve_meta(table.meta_columns, crm_fields)
     refs = _refs(table, derive_ref_from)

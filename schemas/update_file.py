@@ -134,6 +134,7 @@ def plan_updates(
     *,
     extra: str = "forbid",
     crm_fields: Sequence[MetaField] | None = None,
+    blank_words: Sequence[str] | None = None,
 ) -> UpdatePlan:
     """All changes of a file that can be made, and all problems of the rows that can't.
 
@@ -143,6 +144,7 @@ def plan_updates(
         extra: "forbid" refuses unknown columns, "ignore" leaves them out.
         crm_fields: the account's; without them the `meta:` columns stay unchecked, and a plan
             that has such columns is not to be sent.
+        blank_words: words that are blank in this file; none of them, if it is an empty list.
 
     Raises:
         SourceError: the columns can't be understood.
@@ -151,7 +153,7 @@ def plan_updates(
     matched = match_columns(headers, kind.names, patterns=kind.patterns, extra=extra)
     if not KEY_FIELDS.keys() & set(matched.values()):
         raise SourceError("The file needs a column id or ref that says which case a row changes.")
-    table = ImportTable(sheet, matched)
+    table = ImportTable(sheet, matched, blank_words)
     if crm_fields is not None:
         table.meta = resolve_meta(table.meta_columns, crm_fields)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)

@@ -17,6 +17,12 @@ import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
 
+from schemas.date_orders import (
+    CONTRADICTIONS,
+    Contradiction,
+    begins_with_month,
+    contradiction,
+)
 from schemas.texts import canonical
 
 OLDEST_BIRTH_YEAR = 1890
@@ -35,7 +41,6 @@ _SAME_STATUS = {
 YES_NO = {"yes": "yes", "y": "yes", "true": "yes", "1": "yes", "no": "no", "n": "no",
           "false": "no", "0": "no"}  # fmt: skip
 ENTITIES = ("person", "organisation")
-_NO_VALUE = frozenset({"n/a", "na", "none", "null", "nil", "-", "--", "unknown", "not known"})
 
 SENTENCES: dict[str, str] = {
     "too_long": "{column} has more than {limit} characters, which WillSuite's limit is.",
@@ -49,10 +54,7 @@ SENTENCES: dict[str, str] = {
     "date_month_first": (
         "The dates of this column seem to begin with the month; write them as DD/MM/YYYY."
     ),
-    "date_contradiction": (
-        "Some dates of {column} can only begin with the month (row {month_first}), some only with "
-        "the day (row {day_first}), so none can be trusted; write all as DD/MM/YYYY."
-    ),
+    **CONTRADICTIONS,
     "date_impossible": "{column} is a date that doesn't exist.",
     "date_out_of_range": f"{{column}} is in the future or before {OLDEST_BIRTH_YEAR}.",
     "marital_status": "{column} must be one of: " + ", ".join(MARITAL_STATUSES) + ".",
@@ -97,13 +99,6 @@ def up_to(limit: int) -> pa.Check:
     return check("too_long", lambda texts: texts.str.len() <= limit, limit=limit)
 
 
-def without_placeholders(texts: pd.Series) -> pd.Series:
-    """`N/A`, `-`, `unknown` and the like as blank: for phones, e-mails and postcodes only, since
-    Null and None are surnames.
-    """
-    return texts.mask(texts.str.casefold().isin(_NO_VALUE))
-
-
 # -- dates ------------------------------------------------------------------------------------
 
 # [0-9] and not \d, which takes the digits of every script
@@ -144,10 +139,13 @@ def _problems_of_each(texts: pd.Series, counts: npt.NDArray[np.int64]) -> pd.Ser
     if in_day_first >= in_iso:
         problems[iso] = "date_mixed"
     parts = _date_parts(texts)
-    if _begins_with_month(parts[day_first]):
+    if begins_with_month(parts[day_first]):
         problems[day_first] = "date_month_first"
-    if (parts.loc[day_first, "month"] > 12).any() and (parts.loc[day_first, "day"] > 12).any():
-        problems[day_first] = "date_contradiction"
+    found = contradiction(parts[iso], parts[day_first], is_mostly_iso=in_iso > in_day_first)
+    if found is not None:
+        problems[day_first] = found.code
+    if found is not None and found.code == "date_swapped":
+        problems[iso] = found.code
     readable = problems.isna()
     dates = pd.to_datetime(parts[readable], errors="coerce")
     problems[dates[dates.isna()].index] = "date_impossible"
@@ -164,18 +162,13 @@ def _date_parts(texts: pd.Series) -> pd.DataFrame:
     return iso.fillna(day_first).astype("float64")
 
 
-def contradicting(texts: pd.Series) -> tuple[int, int]:
-    """The indexes of a date that can only begin with the month and of one that can only begin
-    with the day, in a column that has both.
-    """
-    parts = _date_parts(texts[texts.str.match(_DAY_FIRST)])
-    month_first, day_first = (parts.index[parts[name] > 12] for name in ("month", "day"))
-    return int(month_first[0]), int(day_first[0])
-
-
-def _begins_with_month(parts: pd.DataFrame) -> bool:
-    """Whether some second number can only be a day, and no first number can."""
-    return bool((parts["month"] > 12).any() and not (parts["day"] > 12).any())
+def contradiction_in(texts: pd.Series) -> Contradiction | None:
+    """How a column of dates contradicts itself; with the indexes of two of its cells."""
+    iso, day_first = texts.str.match(_ISO), texts.str.match(_DAY_FIRST)
+    parts = _date_parts(texts)
+    return contradiction(
+        parts[iso], parts[day_first], is_mostly_iso=bool(iso.sum() > day_first.sum())
+    )
 
 
 DATE_CHECK = check("date", lambda texts: date_problems(texts).isna())

@@ -16,6 +16,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+import pandas as pd
+
+from schemas.date_orders import begins_with_month, contradiction
+
 FIRST_YEAR, LAST_YEAR = 2000, 2099
 
 TIME_SENTENCES: dict[str, str] = {
@@ -73,26 +77,42 @@ def time_problems(texts: Iterable[str], zone: ZoneInfo) -> dict[str, str]:
     in the other are refused; where both come equally often, all are.
     """
     counts = Counter(texts)
-    in_form = {
-        form: {text: found for text in counts if (found := form.fullmatch(text))}
-        for form in (_ISO, _DAY_FIRST)
-    }
-    iso, day_first = in_form[_ISO], in_form[_DAY_FIRST]
+    iso, day_first = _in_form(_ISO, counts), _in_form(_DAY_FIRST, counts)
     problems = {text: code for text in counts if (code := _problem(text, zone))}
-    if _begins_with_month(day_first.values()):
-        problems |= dict.fromkeys(day_first, "date_month_first")
-    majority = sum(counts[text] for text in iso) - sum(counts[text] for text in day_first)
+    if begins_with_month(day_first):
+        problems |= dict.fromkeys(day_first.index, "date_month_first")
+    majority = _majority(counts, iso, day_first)
     if majority >= 0:
-        problems |= dict.fromkeys(day_first, "time_mixed")
+        problems |= dict.fromkeys(day_first.index, "time_mixed")
     if majority <= 0:
-        problems |= dict.fromkeys(iso, "time_mixed")
+        problems |= dict.fromkeys(iso.index, "time_mixed")
+    found = contradiction(iso, day_first, is_mostly_iso=majority > 0)
+    if found is not None:
+        problems |= dict.fromkeys(day_first.index, found.code)
+    if found is not None and found.code == "date_swapped":
+        problems |= dict.fromkeys(iso.index, found.code)
     return problems
 
 
-def _begins_with_month(times: Iterable[re.Match[str]]) -> bool:
-    """Whether some second number can only be a day, and no first number can."""
-    pairs = [(int(found["day"]), int(found["month"])) for found in times]
-    return any(second > 12 for _, second in pairs) and not any(first > 12 for first, _ in pairs)
+def contradicting_times(texts: Iterable[str]) -> tuple[str, ...]:
+    """Two of a column's texts that contradict each other; none where it doesn't."""
+    counts = Counter(texts)
+    iso, day_first = _in_form(_ISO, counts), _in_form(_DAY_FIRST, counts)
+    majority = _majority(counts, iso, day_first)
+    found = contradiction(iso, day_first, is_mostly_iso=majority > 0)
+    return () if found is None else (str(found.one), str(found.other))
+
+
+def _in_form(form: re.Pattern[str], texts: Iterable[str]) -> pd.DataFrame:
+    """Day and month of the texts of a form, by text."""
+    found = {text: match for text in texts if (match := form.fullmatch(text))}
+    parts = {name: [int(match[name]) for match in found.values()] for name in ("day", "month")}
+    return pd.DataFrame(parts, index=pd.Index(found, dtype=object), dtype="int64")
+
+
+def _majority(counts: Counter[str], iso: pd.DataFrame, day_first: pd.DataFrame) -> int:
+    """How many cells more have the first form than the second."""
+    return sum(counts[text] for text in iso.index) - sum(counts[text] for text in day_first.index)
 
 
 def _problem(text: str, zone: ZoneInfo) -> str | None:

@@ -87,6 +87,10 @@ SENTENCES = {
         "case or width, and this file has several such; run the row whose appointment it is in a "
         "file without the others first."
     ),
+    "in_the_past": (
+        "The appointment has begun already, and the row would have a message sent about it "
+        "({flags}); correct the time, write no for the message, or run with allow_past=True."
+    ),
     "case_of_deletion": "Give the case_id or case_ref of the appointment, too.",
     "never_made": "No appointment was made for this key, so there is none to delete.",
     "was_gone": "It was deleted already, by somebody else.",
@@ -235,6 +239,10 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
     else:
         assert journal is not None
         _plan_existing(entry, booking, journal, recreate)
+    if entry.wanted.is_past and (flags := flags_of(entry.values)):
+        # of what was sent while it was still to come there is nothing to be said
+        entry.step, entry.action, entry.values = None, "none", {}
+        entry.end(Outcome.REJECTED, "in_the_past", flags=", ".join(flags))
 
 
 def _begin(entry: BookingEntry, step: Step, values: Mapping[str, str | bool] | None = None) -> None:

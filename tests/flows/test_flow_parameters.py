@@ -1,6 +1,7 @@
 """What the flows take for their flags and numbers when they are called from Python."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +115,26 @@ def test_no_flow_takes_anything_for_a_flag_a_number_a_choice_or_a_list(
         assert CANARY not in str(state.message)
     assert CANARY not in "\n".join(run_log)
     assert "Traceback" not in "\n".join(run_log)
+
+
+@pytest.mark.usefixtures("prefect_server", "no_account_from_outside")
+@pytest.mark.parametrize("flow", FLOWS[1:], ids=lambda flow: flow.name)
+def test_each_flow_with_a_file_asks_about_words_for_nothing_until_it_is_told(
+    flow: Flow[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("BASE_URL", "TOKEN_URL"):
+        monkeypatch.setenv(f"WILLSUITE_{name}", "http://127.0.0.1:1")
+    for name in ("CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.setenv(f"WILLSUITE_{name}", "x")
+    source = tmp_path / "words.csv"
+    source.write_text("ref,id,key,notes\na,a,a,nan\nb,b,b,nan\n")
+
+    def said(words: list[str]) -> str:
+        run = flow(source=str(source), extra="ignore", blank_words=words, dry_run=True,
+                   return_state=True)  # fmt: skip
+        return str(asyncio.run(run).message)
+
+    assert 'notes (cells: 2). If nothing is given there, say blank_words=["none", "nan"]' in said(
+        ["none"]
+    )
+    assert "Words for nothing" not in said(["nan"])

@@ -8,6 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,17 @@ ADVISER, OTHER_ADVISER = "adviser@example.org", "second.adviser@example.org"
 SMS = {"sms_recipient": "07700900123", "sms_confirmation": "yes"}
 
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+"""Before all times of the files, about which messages may thus be sent."""
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, no_account_from_outside: None) -> None:
     """No wait is longer than a test needs it."""
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
     monkeypatch.setattr("protocols.reading.lookup.probe_ref_filter.retry_delay_seconds", 0)
+    monkeypatch.setattr("schemas.appointment_file._now", lambda: NOW)
 
 
 @pytest.fixture
@@ -230,6 +236,18 @@ def test_every_cell_of_a_row_is_in_the_appointment_and_its_messages_go_out_once(
     assert (run.only["case_id"], run.only["appointment_id"]) == (CASES[3], made["id"])
     messages = ["email_confirmation", "email_notification", "sms_confirmation"]
     assert told(sandbox) == [(kind, "POST") for kind in messages]
+
+
+def test_nobody_is_written_to_about_what_has_begun_already_unless_that_is_allowed(
+    sandbox: Sandbox,
+) -> None:
+    past = {"start_time": "2009-07-20 09:00", "end_time": "2009-07-20 10:00"}
+    run = sync(row_of(1, **past, **SMS))
+    assert run.end == ("rejected", "in_the_past")
+    assert asked(sandbox) == told(sandbox) == []
+    assert sync(row_of(1, **past, **SMS), allow_past=True).end == ("created", None)
+    assert told(sandbox) == [("sms_confirmation", "POST")]
+    assert sync(row_of(1, **past, **SMS)).end == ("unchanged", None)
 
 
 WITH_MESSAGES = {"email_recipient": "sian@example.org", "email_confirmation": "yes", **SMS}

@@ -74,8 +74,8 @@ def row_of(key: str, case: int, **cells: str) -> Row:
         "action": "",
         "case_id": CASES[case],
         "adviser_email": "adviser@example.org",
-        "start_time": "2026-07-20 09:00",
-        "end_time": "2026-07-20 10:00",
+        "start_time": "2099-07-20 09:00",
+        "end_time": "2099-07-20 10:00",
         "location": key,
     } | cells
 
@@ -150,7 +150,7 @@ def test_a_run_that_is_killed_beside_any_record_of_the_journal_is_taken_up_where
         what, (when, call, ends, told_of_change, made) = point
         group = [
             row_of(keys[0], number, action="delete"),
-            row_of(keys[1], number, start_time="2026-07-20 09:30", **SMS),
+            row_of(keys[1], number, start_time="2099-07-20 09:30", **SMS),
             *(row_of(key, number, **SMS) for key in keys[2:]),
         ]
         source = write_csv("rows.csv", group)
@@ -161,7 +161,7 @@ def test_a_run_that_is_killed_beside_any_record_of_the_journal_is_taken_up_where
                        for each in sandbox.messages)  # fmt: skip
         there = live(sandbox)
         assert keys[0] not in there, what
-        assert there[keys[1]]["start_time"] == "2026-07-20 09:30:00", what
+        assert there[keys[1]]["start_time"] == "2099-07-20 09:30:00", what
         assert told[keys[1]] == told_of_change, what
         assert len(there.keys() & set(keys[2:])) == told[keys[2]] + told[keys[3]] == made, what
         rows |= {row["key"]: row for row in group}
@@ -239,7 +239,7 @@ def test_runs_killed_at_random_amid_faults_make_nothing_twice_and_say_what_is_un
     assert finished_run(write_csv("old.csv", old))["outcomes"] == {"created": 10}
     rows = [
         *(row_of(f"old {n}", n, action="delete") for n in range(3)),
-        *(row_of(f"old {n}", n, start_time="2026-07-20 09:45", notes="New") for n in range(3, 6)),
+        *(row_of(f"old {n}", n, start_time="2099-07-20 09:45", notes="New") for n in range(3, 6)),
         *(row_of(f"old {n}", n, notes="New", **SMS) for n in range(6, 9)),
         row_of("old 9", 9),
         *(row_of(f"new {n}", n, notes="Made", **SMS) for n in range(10, 26)),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from made_sheets import Record, found, sheet
 from rich.pretty import pretty_repr
 
+import schemas.appointment_file
 from schemas.appointment_file import (
     APPOINTMENT_FIELDS,
     FLAGS,
@@ -34,6 +35,7 @@ from schemas.wall_times import TIME_SENTENCES, time_problems, wire_time
 from willsuite import new_appointment
 
 LONDON = ZoneInfo("Europe/London")
+NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 DESIGNED = [  # written down from the design's fixed interface, not computed
     "key", "action", "case_id", "case_ref", "appointment_id", "adviser_email", "start_time",
     "end_time", "location", "notes", "email_recipient", "email_confirmation",
@@ -41,6 +43,11 @@ DESIGNED = [  # written down from the design's fixed interface, not computed
 ]  # fmt: skip
 TIMES = {"start_time": "2026-07-20 09:00", "end_time": "2026-07-20 10:00"}
 PLAIN: Record = {"key": "B-1", "case_id": "c-1", "adviser_email": "adviser@example.org", **TIMES}
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch):
+    monkeypatch.setattr(schemas.appointment_file, "_now", lambda: NOW)
 
 
 def plan(
@@ -332,14 +339,13 @@ def test_a_flag_that_is_neither_is_refused(name, text):
 
 
 @pytest.mark.parametrize(("name", "recipient"), RECIPIENTS.items())
-@pytest.mark.parametrize("nobody", [None, "N/A", "-", "unknown"])
-def test_a_message_to_nobody_is_refused(name, recipient, nobody):
+def test_a_message_to_nobody_is_refused(name, recipient):
     header = recipient.replace("_", " ")
-    made = plan(with_cells(**{name: "yes", header: nobody}))
+    made = plan(with_cells(**{name: "yes", header: None}))
     assert found(made) == [(2, name, "recipient_missing")]
     assert header in made.issues[2][0].message
     assert codes(with_cells(**{name: "1"})) == [(name, "recipient_missing")]
-    assert codes(with_cells(**{name: "no", recipient: nobody})) == []
+    assert codes(with_cells(**{name: "no", recipient: None})) == []
 
 
 def test_the_recipient_of_the_other_kind_of_message_will_not_do():
@@ -355,12 +361,12 @@ def test_what_is_no_email_address_is_refused(name, text):
     assert codes(with_cells(**{name: text})) == [(name, "email")]
 
 
-def test_a_placeholder_is_nobody_but_no_adviser():
+def test_a_placeholder_is_no_recipient_and_no_adviser():
     record = with_cells(email_recipient="n/a", sms_recipient="None", location="-", notes="NA")
-    assert only(plan(record)).given.keys() - only(plan(PLAIN)).given.keys() == {
-        "location", "notes",
-    }  # fmt: skip
+    assert codes(record) == [("email_recipient", "blank_word"), ("sms_recipient", "blank_word")]
+    assert only(plan(record, blank_words=["N/A", "none"])).given.keys() - set(VALUE_FIELDS) == set()
     assert codes(with_cells(adviser_email="N/A")) == [("adviser_email", "email")]
+    assert codes(record | {"action": "delete"}) == []
 
 
 @pytest.mark.parametrize(
@@ -498,7 +504,8 @@ def test_each_of_the_two_columns_has_its_own_form():
     ("texts", "expected"),
     [
         (["07/20/2026 09:00", "01/02/2026 09:00"], ["date_month_first"] * 2),
-        (["07/20/2026 09:00", "20/07/2026 09:00"], ["time_impossible", None]),
+        (["07/20/2026 09:00", "20/07/2026 09:00", "01/02/2026 09:00"], ["date_contradiction"] * 3),
+        (["2026-03-04 09:00", "2026-05-06 09:00", "20/07/2026 09:00"], ["date_swapped"] * 3),
         (["01/02/2026 09:00", "12/12/2026 09:00"], [None, None]),
         (["07/20/2026 09:00", ISO, ISO], ["time_mixed", None, None]),
         (["07/20/2026 09:00", ISO], ["time_mixed"] * 2),
@@ -506,6 +513,14 @@ def test_each_of_the_two_columns_has_its_own_form():
 )
 def test_a_column_that_begins_with_the_month_is_refused_as_a_whole(texts, expected):
     assert problems(*texts) == expected
+
+
+def test_times_that_contradict_each_other_are_refused_with_both_rows_named():
+    starts = ["01/02/2026 09:00", "07/20/2026 09:00", "20/07/2026 09:00"]
+    made = plan(*(with_cells(key=f"B-{at}", start_time=each) for at, each in enumerate(starts)))
+    assert found(made) == [(row, "start_time", "date_contradiction") for row in (2, 3, 4)]
+    assert "(row 3)" in made.issues[2][0].message
+    assert "(row 4)" in made.issues[2][0].message
 
 
 @pytest.mark.parametrize(
@@ -590,7 +605,45 @@ def test_the_end_is_later_as_a_moment_too(start, end, zone):
     if problems(*texts, zone=zone) == [None, None]:
         moments = [each.replace(tzinfo=zone).astimezone(UTC) for each in (start, end)]
         later = moments[1] > moments[0]
-        assert (codes(record, zone=zone) == []) is later
+        assert (codes(record, zone=zone, max_hours=1e6) == []) is later
+
+
+@pytest.mark.parametrize(
+    ("end", "options", "hours"),
+    [
+        ("2026-07-21 09:00", {}, None),
+        ("2026-07-21 09:01", {}, 25),
+        ("2027-06-20 10:00", {}, 8041),
+        ("2027-06-20 10:00", {"max_hours": 8041}, None),
+        ("2026-07-20 09:31", {"max_hours": 0.5}, 1),
+    ],
+)
+def test_an_appointment_of_many_hours_is_refused_unless_that_is_said(end, options, hours):
+    made = plan(with_cells(end_time=end), **options)
+    assert found(made) == ([(2, "end_time", "too_many_hours")] if hours else [])
+    if hours:
+        assert f"max_hours={hours}." in made.issues[2][0].message
+
+
+@pytest.mark.parametrize(
+    ("start", "zone", "is_past"),
+    [
+        ("2009-07-20 09:00", LONDON, True),
+        ("2026-06-15 12:59", LONDON, True),
+        ("2026-06-15 13:00", LONDON, False),
+        ("15/06/2026 13:00", LONDON, False),
+        ("2026-06-15 07:59", ZoneInfo("America/New_York"), True),
+        ("2026-06-15 08:00", ZoneInfo("America/New_York"), False),
+    ],
+)
+def test_what_has_begun_by_the_clock_of_the_zone_is_past_unless_that_is_allowed(
+    start, zone, is_past
+):
+    record = with_cells(start_time=start, end_time="2026-06-15 23:00")
+    options = {"zone": zone, "max_hours": 1e6}
+    assert only(plan(record, **options)).is_past is is_past
+    assert only(plan(record, **options, allow_past=True)).is_past is False
+    assert only(plan(record | {"action": "delete"}, **options)).is_past is False
 
 
 # -- files -----------------------------------------------------------------------------------
@@ -796,7 +849,7 @@ def files(draw: st.DrawFn) -> Sheet:
 @settings(max_examples=60, deadline=None)
 @given(files())
 def test_whatever_is_in_a_file_each_row_is_wanted_or_has_an_issue(file):
-    made = plan_appointments(file, timezone=LONDON, extra="ignore")
+    made = plan_appointments(file, timezone=LONDON, extra="ignore", blank_words=[])
 
     assert sorted([*(wanted.row for wanted in made.wanted), *made.issues]) == file.rows
     assert made.rows == file.rows
@@ -822,13 +875,13 @@ def test_whatever_is_in_a_file_each_row_is_wanted_or_has_an_issue(file):
 @given(files(), st.integers(0, 99))
 def test_the_order_of_the_rows_and_columns_does_not_matter(file, seed):
     file.issues.clear()
-    made = plan_appointments(file, timezone=LONDON, extra="ignore")
+    made = plan_appointments(file, timezone=LONDON, extra="ignore", blank_words=[])
     order = list(range(len(file.rows)))
     random.Random(seed).shuffle(order)
     headers = random.Random(seed).sample(list(file.frame.columns), len(file.frame.columns))
     frame = file.frame.iloc[order].reset_index(drop=True)[headers]
     shuffled = Sheet(frame, file.rows, [], {}, 0, "a test")
-    again = plan_appointments(shuffled, timezone=LONDON, extra="ignore")
+    again = plan_appointments(shuffled, timezone=LONDON, extra="ignore", blank_words=[])
     back = {new: file.rows[old] for new, old in zip(file.rows, order, strict=True)}
     assert {back[row] for row in again.issues} == set(made.issues)
 

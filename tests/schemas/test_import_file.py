@@ -153,23 +153,27 @@ PLACEHOLDERS = ["N/A", "None", "NULL", "-", "unknown"]
     "name",
     ["email"]
     + [f"{kind}{field}" for kind in ("customer_", "customer_2_", "address_book_1_")
-       for field in ("tel_1", "tel_2", "email", "postcode")],
+       for field in ("tel_1", "tel_2", "email", "postcode")]
+    + ["customer_date_of_birth", "address_book_1_dob"],
 )  # fmt: skip
-def test_placeholders_are_blank_in_columns_of_phones_emails_and_postcodes(name):
+def test_placeholders_are_refused_in_columns_of_phones_emails_postcodes_and_dates(name):
     read = table(*({"ref": "R", name: text} for text in PLACEHOLDERS))
-    assert read.cells[name] == [None] * len(PLACEHOLDERS)
+    rows = range(2, 2 + len(PLACEHOLDERS))
+    assert found(iter(read.file_issues)) == [(row, name, "blank_word") for row in rows]
     assert found(column_issues(read)) == []
 
 
 def test_placeholders_are_texts_in_all_other_columns():
     """Null and None are surnames, and NA is a reference."""
+    refused = ("tel_1", "tel_2", "email", "postcode", "date_of_birth", "dob")
     others = ["ref", "notes", "meta:X"] + [
         f"{kind}_1_{field}"
         for kind, fields in (("customer", CUSTOMER_FIELDS), ("address_book", ADDRESS_BOOK_FIELDS))
         for field in fields
-        if field not in ("tel_1", "tel_2", "email", "postcode")
+        if field not in refused
     ]
-    read = table(*(dict.fromkeys(others, text) for text in PLACEHOLDERS))
+    file = sheet(*(dict.fromkeys(others, text) for text in PLACEHOLDERS))
+    read = ImportTable(file, matched_columns(file, "forbid", ()), blank_words=[])
     for name in others:
         assert read.cells[name] == PLACEHOLDERS
 
@@ -402,8 +406,9 @@ def test_of_options_that_differ_in_case_only_the_very_one_is_meant():
 
 
 def test_every_sentence_can_be_said():
-    rows = {"other": 3, "month_first": 4, "day_first": 5, "count": 21}
+    rows = {"other": 3, "one": 4, "count": 21}
     details = {**rows, "limit": 25, "options": "a, b", "zone": "A/B", "recipient": "Another"}
+    details |= {"word": '"nan"'}
     for code in schemas.import_file.ROW_SENTENCES:
         said = issue_of(code, 2, "The Column", **details).message
         assert "{" not in said
@@ -428,3 +433,12 @@ def test_dates_that_contradict_each_other_are_all_refused_with_both_rows_named()
         (row, "date_contradiction") for row in (2, 4, 5, 6)
     ]
     assert all("row 4" in issue.message and "row 5" in issue.message for issue in issues)
+
+
+def test_dates_of_a_workbook_beside_texts_that_it_could_not_read_are_all_refused():
+    dates = ["1960-03-04", "1961-05-06", None, "1962-07-08", "13/05/1963", "25/12/1964"]
+    issues = list(column_issues(table(*({"customer_date_of_birth": each} for each in dates))))
+    assert [(issue.row, issue.code) for issue in issues] == [
+        (row, "date_swapped") for row in (2, 3, 5, 6, 7)
+    ]
+    assert all("row 2" in issue.message and "row 6" in issue.message for issue in issues)

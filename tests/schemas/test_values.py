@@ -27,7 +27,6 @@ from schemas.values import (
     marital_status,
     up_to,
     wire_date,
-    without_placeholders,
 )
 
 TODAY = date(2026, 6, 15)
@@ -86,7 +85,7 @@ def test_each_code_has_a_sentence_that_names_the_column():
     codes = {check.name for check in ALL_CHECKS} - {DATE_CHECK.name}
     assert codes <= SENTENCES.keys()
     for code, sentence in SENTENCES.items():
-        said = sentence.format(column="The Column", limit=25, month_first=2, day_first=3)
+        said = sentence.format(column="The Column", limit=25, one=2, other=3)
         assert "The Column" in said or code == "date_month_first"
         assert said.endswith(".")
 
@@ -94,7 +93,7 @@ def test_each_code_has_a_sentence_that_names_the_column():
 def test_every_date_problem_has_a_sentence():
     assert {code for code in SENTENCES if code.startswith("date_")} == {
         "date_unreadable", "date_two_digit_year", "date_serial", "date_mixed", "date_month_first",
-        "date_contradiction",
+        "date_contradiction", "date_swapped",
         "date_impossible", "date_out_of_range",
     }  # fmt: skip
 
@@ -105,26 +104,6 @@ def test_a_limit_counts_characters_and_is_itself_allowed(limit):
         assert refused([up_to(limit)], letter * limit, letter * (limit + 1)) == [
             (letter * (limit + 1), "too_long")
         ]
-
-
-# -- placeholders ----------------------------------------------------------------------------
-
-
-def test_placeholders_are_blank_in_any_case():
-    words = ["N/A", "n/a", "NA", "None", "NULL", "nil", "-", "--", "Unknown", "not known"]
-    assert without_placeholders(series(*words)).isna().all()
-
-
-def test_everything_else_is_no_placeholder():
-    texts = series("0", "Nile", "N/A2", "---", "none@example.org", "07700 900123", "nan")
-    assert without_placeholders(texts).tolist() == texts.tolist()
-
-
-@pytest.mark.parametrize("texts", [[], [None, None], [None, "-", "x"]])
-def test_blank_cells_stay_blank_beside_placeholders(texts):
-    found = without_placeholders(series(*texts))
-    assert found.dtype == "str"
-    assert found.dropna().tolist() == [text for text in texts if text == "x"]
 
 
 # -- dates -----------------------------------------------------------------------------------
@@ -251,11 +230,31 @@ def test_a_date_of_the_other_form_is_refused_even_if_it_does_not_exist():
         # a first number above 12 shows that the column begins with the day
         (["13/02/1960", "03/13/1960", "01/02/1960"], ["date_contradiction"] * 3),
         (["12/12/1960", "01/02/1960"], [None, None]),
-        (["01/13/1960", "1960-02-01", "1960-02-02"], ["date_month_first", None, None]),
+        (["01/13/1960", "1960-02-13", "1960-02-02"], ["date_month_first", None, None]),
     ],
 )
 def test_a_column_that_begins_with_the_month_is_refused_as_a_whole(texts, codes):
     assert problems(*texts) == codes
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_refused"),
+    [
+        # what a program has made dates of, and the texts that it couldn't read
+        (["1960-03-04", "1961-05-06", "1962-07-08", "13/05/1963", "25/12/1964"], True),
+        (["1960-03-04", "1961-05-06", "05/13/1963"], True),
+        (["1960-03-04", "13/05/1963", "25/12/1964"], True),
+        (["1960-03-04", "1961-05-06", "1962-07-08", "13/05/1963", "02/12/1964"], True),
+        # a day above 12 was not swapped, and a text that could be read was not left
+        (["1960-03-13", "1961-05-06", "13/05/1963"], False),
+        (["1960-03-04", "1961-05-06", "02/05/1963"], False),
+        (["1960-03-04", "13/05/1963", "02/12/1964"], False),
+    ],
+)
+def test_dates_that_a_program_may_have_swapped_are_refused_with_what_it_left(texts, is_refused):
+    found = problems(*texts)
+    assert (found == ["date_swapped"] * len(texts)) is is_refused
+    assert ("date_swapped" in found) is is_refused
 
 
 def test_problems_keep_the_places_of_their_dates():

@@ -59,10 +59,11 @@ def entry_of(
     case_id: str | None = "case-1",
     case_ref: str | None = None,
     appointment_id: str | None = None,
+    is_past: bool = False,
 ) -> BookingEntry:
     values = {} if action == "delete" else GIVEN if given is None else given
     return booking_entry(
-        WantedAppointment(2, key, action, case_id, case_ref, appointment_id, values)
+        WantedAppointment(2, key, action, case_id, case_ref, appointment_id, values, is_past)
     )
 
 
@@ -102,6 +103,32 @@ def what(entry: BookingEntry) -> tuple[Any, ...]:
         assert entry.action == entry.step.value
         return entry.step, dict(entry.values)
     return entry.outcome, entry.code
+
+
+# -- what has begun already --------------------------------------------------------------------
+
+
+def test_no_message_is_sent_about_what_has_begun_already(journal: Journal) -> None:
+    refused = (Outcome.REJECTED, "in_the_past")
+    new = planned(journal, entry_of(GIVEN | SMS, is_past=True))
+    assert what(new) == refused
+    assert new.action == "none"
+    assert "sms_confirmation" in str(new.message)
+    make(journal, entry_of(GIVEN))
+    assert what(planned(journal, entry_of(GIVEN | SMS, is_past=True))) == refused
+
+
+def test_what_has_begun_already_may_be_made_changed_and_deleted_without_a_message(
+    journal: Journal,
+) -> None:
+    silent = GIVEN | SMS | {"sms_confirmation": False}
+    assert planned(journal, entry_of(silent, is_past=True)).step is Step.CREATE
+    make(journal, entry_of(GIVEN | SMS))  # when it was still to come
+    again = entry_of(GIVEN | SMS, is_past=True)
+    assert what(planned(journal, again)) == (Outcome.UNCHANGED, None)
+    moved = entry_of(GIVEN | SMS | {"notes": "New"}, is_past=True)
+    assert what(planned(journal, moved)) == (Step.UPDATE, {"notes": "New"})
+    assert planned(journal, entry_of(action="delete")).step is Step.DELETE
 
 
 # -- steps -------------------------------------------------------------------------------------
