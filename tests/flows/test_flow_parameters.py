@@ -91,7 +91,7 @@ def typed(flow: Flow[..., Any]) -> list[str]:
     found = []
     for name, field in flow.parameters.properties.items():
         kinds = {each.get("type") for each in [field, *field.get("anyOf", [])]}
-        if kinds & PLAIN or "enum" in field:
+        if (kinds & PLAIN and "string" not in kinds) or "enum" in field:
             found.append(name)
     return found
 

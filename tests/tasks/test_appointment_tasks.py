@@ -24,6 +24,7 @@ from willsuite.errors import (
     TokenUnavailableError,
 )
 from willsuite.retrying import MAX_ATTEMPTS
+from willsuite.session import MAX_REJECTED_TOKENS
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "quick")
 
@@ -192,9 +193,10 @@ def test_a_write_that_fails_is_not_run_again_by_prefect(there: Sandbox) -> None:
         )
         for _ in each
     ]  # fmt: skip
-    # the client itself tries a second token
-    assert asked(there) == [*ALL_WRITES, *ALL_WRITES, *(c for c in ALL_WRITES for _ in range(2))]
-    assert tokens_fetched(there) == 3 + 3 + 3 * 2 + 3 * MAX_ATTEMPTS
+    # the client itself tries further tokens
+    thrice = [c for c in ALL_WRITES for _ in range(MAX_REJECTED_TOKENS)]
+    assert asked(there) == [*ALL_WRITES, *ALL_WRITES, *thrice]
+    assert tokens_fetched(there) == 3 + 3 + 3 * MAX_REJECTED_TOKENS + 3 * MAX_ATTEMPTS
     assert len(there.appointments) == 1
 
 
