@@ -13,6 +13,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,8 +190,17 @@ class Stop(ABC):
     """How long after the request."""
     said: str = ""
     """What the run has to have said in its log before it is stopped in order."""
-    process_id: int = 0
     action: Action = field(init=False, repr=False)
+    _aimed: "Future[int]" = field(default_factory=Future, init=False, repr=False)
+    """The run's process; a request of it may be here before it is known."""
+
+    def aim(self, process_id: int) -> None:
+        """This is the process to be stopped."""
+        assert process_id > 0, "0 stands for all processes of this session"
+        self._aimed.set_result(process_id)
+
+    def _send(self) -> None:
+        os.kill(self._aimed.result(), self.how)
 
     @abstractmethod
     def counts(self, method: str, path: str) -> bool:
@@ -204,7 +214,7 @@ class Stop(ABC):
             return False
         if self.how is signal.SIGKILL:
             time.sleep(self.seconds)
-            os.kill(self.process_id, self.how)
+            self._send()
             time.sleep(0.05)  # dead before there can be an answer
         else:
             threading.Timer(self.seconds, self._signal).start()
@@ -215,14 +225,14 @@ class Stop(ABC):
     def _signal(self) -> None:
         while self.said not in LOG.read_text():
             time.sleep(0.01)
-        os.kill(self.process_id, self.how)
+        self._send()
 
 
 def run_with(forks: Forks, sandbox: Sandbox, stop: Stop, **parameters: Any) -> int:
     """Start a run that `stop` stops, if it comes to that request; returns its exit code."""
     sandbox.faults.insert(0, stop)  # type: ignore[arg-type]
-    stop.process_id = forks.start(**parameters)
-    code = forks.wait(stop.process_id)
+    stop.aim(process_id := forks.start(**parameters))
+    code = forks.wait(process_id)
     sandbox.faults.remove(stop)  # type: ignore[arg-type]
     return code
 
