@@ -6,12 +6,17 @@ is cancelled (its own `except` or `finally`), or Ctrl-C, which asyncio turns int
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 _running: set[asyncio.Task[Any]] = set()
 """What a SIGTERM cancels: one run, or several that are awaited together."""
+ONE_SIGNAL_SECONDS = 1.0
+"""Within it a signal that comes twice is one: from a supervisor, and passed on by its child. A
+second one would cut short what the first has begun."""
+_told_at = float("-inf")
 _before: Any = None
 """The handler to be put back when the last of them has ended."""
 
@@ -46,6 +51,9 @@ def cancelled_by_sigterm() -> Iterator[None]:
 
 
 def _cancel_all() -> None:
+    global _told_at  # noqa: PLW0603 - as above
+    if time.monotonic() - _told_at < ONE_SIGNAL_SECONDS:
+        return
+    _told_at = time.monotonic()
     for run in _running:
-        if not run.cancelling():  # a second signal must not cut short what the first one began
-            run.cancel()
+        run.cancel()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from accounts import forget_in_prefect
 from stopped_runs import FAULTS, LOG, Forks, Stop, forks_of, quiet, stopped_run
 
 from flows.import_cases import import_cases
@@ -22,6 +23,7 @@ from flows.writing import IncompleteRunError, RunSummary
 from sandbox.faults import Applied, Drip, Drop, Fault, Late, RandomFaults
 from sandbox.server import Sandbox
 from sandbox.store import Store
+from willsuite import load_settings
 
 pytestmark = pytest.mark.soak
 
@@ -161,6 +163,7 @@ def test_an_import_that_is_stopped_writes_down_what_it_knows_of_every_row(
     expected: dict[tuple[str, str | None], int],
 ) -> None:
     sandbox = start_sandbox(cases=30, unique_refs=False)
+    forget_in_prefect(load_settings().account_name)  # as on a first run, there are two looks
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     if when == "waiting for lost answers":
         write_rows(1)

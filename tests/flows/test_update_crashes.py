@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from accounts import forget_in_prefect
 from stopped_runs import FAULTS, LOG, Forks, Stop, forks_of, quiet, stopped_run
 
 from flows.update_cases import update_cases
@@ -20,6 +21,7 @@ from flows.writing import IncompleteRunError, RunSummary
 from sandbox.faults import Applied, Drip, Drop, Fault, Late, RandomFaults
 from sandbox.people import case_of
 from sandbox.server import Sandbox
+from willsuite import load_settings
 
 pytestmark = pytest.mark.soak
 
@@ -193,6 +195,7 @@ def test_a_run_that_is_stopped_writes_down_what_it_knows_of_every_row(
     expected: dict[tuple[str, str | None], int],
 ) -> None:
     sandbox = start_sandbox(cases=30)
+    forget_in_prefect(load_settings().account_name)  # as on a first run, there are two looks
     monkeypatch.setenv("WILLSUITE_SETTLE_SECONDS", "0")
     if when == "waiting for lost answers":
         prepare(sandbox, 1, people=1)

@@ -191,6 +191,8 @@ class Stop(ABC):
     said: str = ""
     """What the run has to have said in its log before it is stopped in order."""
     action: Action = field(init=False, repr=False)
+    is_over: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+    """The run has ended, whatever it has said."""
     _aimed: "Future[int]" = field(default_factory=Future, init=False, repr=False)
     """The run's process; a request of it may be here before it is known."""
 
@@ -224,7 +226,8 @@ class Stop(ABC):
 
     def _signal(self) -> None:
         while self.said not in LOG.read_text():
-            time.sleep(0.01)
+            if self.is_over.wait(0.01):
+                return
         self._send()
 
 
@@ -233,6 +236,7 @@ def run_with(forks: Forks, sandbox: Sandbox, stop: Stop, **parameters: Any) -> i
     sandbox.faults.insert(0, stop)  # type: ignore[arg-type]
     stop.aim(process_id := forks.start(**parameters))
     code = forks.wait(process_id)
+    stop.is_over.set()
     sandbox.faults.remove(stop)  # type: ignore[arg-type]
     return code
 
