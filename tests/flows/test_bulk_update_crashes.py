@@ -355,7 +355,7 @@ def test_a_run_that_is_stopped_writes_down_what_it_knows_and_the_next_one_goes_o
     "fault",
     [
         Fault(Status(401), path=POLL, times=None),
-        Fault(Status(401), path="/cases/*", method="GET", skip=4, times=None),
+        Fault(Status(401), path="/cases/*", method="GET", skip=8, times=None),  # two looks before
     ],
     ids=["while a job is under way", "while reading back"],
 )
