@@ -36,6 +36,7 @@ settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
 
 ROOT = Path(__file__).resolve().parent.parent
+SOAK = "soak"
 MEMORY_FOR_FILES_BYTES = 4_000_000_000
 ONLY_FOR_THE_UI = (
     PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
@@ -116,8 +117,9 @@ def served(database: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(migrated_database: Path) -> Iterator[None]:
-    """A real Prefect server (SQLite) for the session, which doesn't record what the UI shows.
+def prefect_server(migrated_database: Path, pytestconfig: pytest.Config) -> Iterator[None]:
+    """A real Prefect server (SQLite) for the session; in `make soak` it also records what only the
+    UI shows.
 
     Where TESTS_PREFECT_API_URL names a running one, that is used: quicker while one test is
     written; tests that look into the database need their own.
@@ -126,16 +128,19 @@ def prefect_server(migrated_database: Path) -> Iterator[None]:
         with temporary_settings({PREFECT_API_URL: url}):
             yield
         return
-    quiet = dict.fromkeys((*ONLY_FOR_THE_UI, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED), False)
-    with temporary_settings(quiet), served(migrated_database):
+    how = dict.fromkeys(ONLY_FOR_THE_UI, pytestconfig.option.markexpr == SOAK)
+    how[PREFECT_CLIENT_CSRF_SUPPORT_ENABLED] = False
+    with temporary_settings(how), served(migrated_database):
         yield
 
 
-@pytest.fixture(scope="module")
-def recording_server(migrated_database: Path) -> Iterator[None]:
-    """A Prefect server of a module's own, which records everything."""
-    with temporary_settings(dict.fromkeys(ONLY_FOR_THE_UI, True)), served(migrated_database):
-        yield
+@pytest.fixture
+def recording_server(prefect_server: None) -> None:
+    """The session's server, for tests that look at what it records.
+
+    One session has one server only: of a second one in the same process Prefect loses the events.
+    """
+    assert ONLY_FOR_THE_UI[0].value(), f"this server records too little: run it with -m {SOAK}"
 
 
 @pytest.fixture
@@ -151,7 +156,7 @@ def start_sandbox(
             monkeypatch.setenv("WILLSUITE_BASE_URL", sandbox.url)
             monkeypatch.setenv("WILLSUITE_CLIENT_ID", CLIENT_ID)
             monkeypatch.setenv("WILLSUITE_CLIENT_SECRET", CLIENT_SECRET)
-            if {"prefect_server", "recording_server"} & set(request.fixturenames):
+            if "prefect_server" in request.fixturenames:
                 # ports come again: what an earlier test left is another account's
                 known_from_before(load_settings().account_name)
             return sandbox
