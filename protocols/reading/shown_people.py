@@ -61,6 +61,6 @@ async def _complete(listing: Listing, shown: Mapping[str, int]) -> int:
     for table in merged([part]):
         counts = pc.fill_null(pc.list_value_length(table["customers"]), 0).to_pylist()
         ids = table["id"].to_pylist()
-        more += sum(count > shown[case_id] for case_id, count in zip(ids, counts, strict=True))
+        more += sum(n > shown.get(case_id, n) for case_id, n in zip(ids, counts, strict=True))
     listing.completed += more
     return more

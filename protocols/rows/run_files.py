@@ -89,19 +89,20 @@ def write_run_files(
                 for row in table.to_pylist())  # fmt: skip
         write_atomically(folder / "outcomes.csv", written(table.column_names, rows))
     rejected = [outcome for outcome in outcomes if outcome.outcome is Outcome.REJECTED]
-    suffix, content = _rejects(rejected, sheet, issues) if rejected else ("", None)
     return RunFiles(
         folder,
         folder / "outcomes.parquet",
-        _kept(folder / f"rejected{suffix}", content),
-        _kept(folder / "attention.xlsx", attention_file(outcomes, case_url)),
+        _kept(folder / "rejected", _rejects(rejected, sheet, issues) if rejected else None),
+        _kept(folder / "attention", attention_file(outcomes, case_url)),
     )
 
 
-def _kept(path: Path, content: bytes | None) -> Path | None:
-    """Where the content is now; None where there is none."""
-    if content is None:
+def _kept(path: Path, file: tuple[str, bytes] | None) -> Path | None:
+    """Where a file, given by its ending and content, is now; None where there is none."""
+    if file is None:
         return None
+    suffix, content = file
+    path = path.with_suffix(suffix)
     write_atomically(path, content)
     return path
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import xlsxwriter
 
+from schemas.files.delimited import written
 from schemas.files.source import read_sheet
-from schemas.files.workbooks import AS_TEXTS
+from schemas.files.workbooks import AS_TEXTS, fits_a_workbook
 from schemas.issues import SourceError
 from schemas.outcomes import AppointmentOutcome, Outcome, RowOutcome
 
@@ -25,12 +26,16 @@ _MOST_LINKS = 60_000  # Excel opens no sheet with more than 65,530
 _SAFE_ID = re.compile(r"[\w-]+", re.ASCII)
 
 
-def attention_file(outcomes: Sequence[RowOutcome], case_url: str = "") -> bytes | None:
-    """An .xlsx of the rows in `FOR_ATTENTION`; None where there are none.
+def attention_file(outcomes: Sequence[RowOutcome], case_url: str = "") -> tuple[str, bytes] | None:
+    """The rows in `FOR_ATTENTION`: a workbook, or CSV where a workbook can't hold them unchanged
+    or would be very large. None where there are none.
 
     Args:
         outcomes: of all rows.
         case_url: where a case is in WillSuite, with `{case_id}` in it; without it ids are texts.
+
+    Returns:
+        The ending of the file's name, ".xlsx" or ".csv", and its content.
     """
     wanted = [outcome for outcome in outcomes if outcome.outcome in FOR_ATTENTION]
     if not wanted:
@@ -38,22 +43,34 @@ def attention_file(outcomes: Sequence[RowOutcome], case_url: str = "") -> bytes 
     header = list(COLUMNS)
     if any(isinstance(outcome, AppointmentOutcome) for outcome in wanted):
         header += ["appointment_id", RESOLUTION]
+    rows = [_cells(outcome)[: len(header)] for outcome in wanted]
+    if not fits_a_workbook(header, rows):
+        return ".csv", written(header, rows)
+    links = [_link(outcome.case_id, case_url) for outcome in wanted[:_MOST_LINKS]]
+    return ".xlsx", _workbook(header, rows, links)
+
+
+def _workbook(
+    header: Sequence[str], rows: Sequence[Sequence[str | None]], links: Sequence[str | None]
+) -> bytes:
     content = io.BytesIO()
     with xlsxwriter.Workbook(content, AS_TEXTS) as workbook:
         text = workbook.add_format({"num_format": "@", "text_wrap": True, "valign": "top"})
+        bold = workbook.add_format({"bold": True})
         sheet = workbook.add_worksheet("To look at")
         for column, name in enumerate(header):
             sheet.set_column(column, column, _WIDTHS.get(name, 14), text)
-            sheet.write_string(0, column, name, workbook.add_format({"bold": True}))
-        for index, outcome in enumerate(wanted, start=1):
-            for column, cell in enumerate(_cells(outcome)):
+            sheet.write_string(0, column, name, bold)
+        for index, row in enumerate(rows, start=1):
+            for column, cell in enumerate(row):
                 if cell:
-                    sheet.write_string(index, column, cell[:32_767], text)
-            link = _link(outcome.case_id, case_url)
-            if link and index <= _MOST_LINKS:
-                sheet.write_url(index, header.index("case_id"), link, string=outcome.case_id)
+                    sheet.write_string(index, column, cell, text)
+        place = header.index("case_id")
+        for index, link in enumerate(links, start=1):
+            if link:
+                sheet.write_url(index, place, link, string=rows[index - 1][place])
         sheet.freeze_panes(1, 0)
-        sheet.autofilter(0, 0, len(wanted), len(header) - 1)
+        sheet.autofilter(0, 0, len(rows), len(header) - 1)
         sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
     return content.getvalue()
 

@@ -269,12 +269,13 @@ def rejects_file(
     Returns:
         The ending of the file's name, ".xlsx" or ".csv", and its content.
     """
-    if _fits_a_workbook(header, rows):
+    if fits_a_workbook(header, rows):
         return ".xlsx", _workbook(header, rows, marked)
     return ".csv", delimited.written(header, rows)
 
 
-def _fits_a_workbook(header: Sequence[str], rows: Sequence[Sequence[str | None]]) -> bool:
+def fits_a_workbook(header: Sequence[str], rows: Sequence[Sequence[str | None]]) -> bool:
+    """Whether a workbook can hold all cells unchanged, and is not very large."""
     table = (header, *rows)
     if len(table) > _MOST_ROWS or max(map(len, table)) > _MOST_COLUMNS:
         return False

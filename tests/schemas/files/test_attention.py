@@ -9,6 +9,7 @@ import pytest
 import xlsxwriter
 from python_calamine import CalamineWorkbook
 
+from schemas.files import workbooks
 from schemas.files.attention import attention_file, resolutions
 from schemas.issues import SourceError
 from schemas.outcomes import AppointmentOutcome, Outcome, RowOutcome
@@ -25,16 +26,17 @@ def unsure(number: int, **fields: str) -> AppointmentOutcome:
     return AppointmentOutcome(number, f"K-{number}", "create", Outcome.UNKNOWN, **fields)  # type: ignore[arg-type]
 
 
-def cells_of(content: bytes | None) -> list[list[str]]:
+def cells_of(file: tuple[str, bytes] | None) -> list[list[str]]:
     """As another reader of workbooks has them."""
-    assert content is not None
-    return CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
+    assert file is not None
+    assert file[0] == ".xlsx"
+    return CalamineWorkbook.from_filelike(io.BytesIO(file[1])).get_sheet_by_index(0).to_python()
 
 
-def parts_of(content: bytes | None) -> str:
+def parts_of(file: tuple[str, bytes] | None) -> str:
     """The XML of the sheet and of what it refers to."""
-    assert content is not None
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    assert file is not None
+    with zipfile.ZipFile(io.BytesIO(file[1])) as archive:
         names = [name for name in archive.namelist() if "worksheets" in name]
         return "".join(archive.read(name).decode() for name in names)
 
@@ -107,3 +109,18 @@ def test_what_cannot_be_understood_is_refused(tmp_path: Path, content: str, sent
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(SourceError, match=sentence):
         resolutions(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("message", ["a \x0b b", "<r>x</r>", "long " * 7000])
+def test_what_a_workbook_cannot_hold_comes_as_csv(message: str) -> None:
+    file = attention_file([row(2, Outcome.FAILED, message=message)])
+    assert file is not None
+    assert file[0] == ".csv"
+    assert message in file[1].decode("utf-8-sig")
+
+
+def test_very_many_rows_come_as_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbooks, "MOST_CELLS", 20)
+    outcomes = [row(number, Outcome.FAILED) for number in range(2, 9)]
+    assert attention_file(outcomes[:2])[0] == ".xlsx"  # type: ignore[index]
+    assert attention_file(outcomes)[0] == ".csv"  # type: ignore[index]
