@@ -1,6 +1,7 @@
 """Appointments kept in step, through the real engine and against a server on a socket."""
 
 import asyncio
+import csv
 import json
 import shutil
 import sqlite3
@@ -1041,6 +1042,33 @@ def test_a_person_says_what_became_of_an_uncertain_creation(sandbox: Sandbox) ->
     # said of a deletion: it isn't there, so there is nothing to delete
     assert sync(deletion_of(3), resolve={"B-003": "not created"}).end == ("unchanged", None)
     assert Counter(told(sandbox)) == {("sms_confirmation", "POST"): 2}
+
+
+def test_what_a_person_writes_into_the_file_of_what_needs_attention_settles_it(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WILLSUITE_CASE_URL", "https://crm.example.org/cases/{case_id}")
+    Aimed(sandbox, "POST", {"B-001": [Applied(Drop())], "B-002": [Drop()]})
+    rows = rows_of(1, 2)
+    unsure = sync(row_of(9), *rows)
+    assert f"Look at {unsure.summary['attention_file']}." in str(unsure.state.message)
+    workbook = CalamineWorkbook.from_path(unsure.summary["attention_file"])
+    header, *lines = workbook.get_sheet_by_index(0).to_python()
+    assert [line[header.index("key")] for line in lines] == ["B-001", "B-002"]
+    words = {"B-001": there(sandbox)["B-001"]["id"], "B-002": "not created"}
+    filled = [
+        {name: str(cell) for name, cell in zip(header, line, strict=True)}
+        | {"resolution": words[line[header.index("key")]]}
+        for line in lines
+    ]
+    run = sync(*rows, resolve=str(write_csv("filled.csv", filled)), outcomes_csv=True)
+    assert run.outcomes == {"unchanged": 1, "created": 1}
+    assert run.summary["attention_file"] is None
+    with (Path(run.summary["folder"]) / "outcomes.csv").open(encoding="utf-8-sig") as file:
+        assert [(line["key"], line["outcome"]) for line in csv.DictReader(file)] == [
+            ("B-001", "unchanged"),
+            ("B-002", "created"),
+        ]
 
 
 def test_a_run_that_is_repeated_with_old_words_does_not_send_a_second_uncertain_creation(
