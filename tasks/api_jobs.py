@@ -158,7 +158,8 @@ async def wait_for_api_job(
     """Ask about a job until it has ended, or can't be waited for any longer.
 
     The first time soon, then every `poll_seconds`; a word that isn't documented counts as running
-    until there is an end time. Network failures and server errors are waited through.
+    until there is an end time, and a job that is told failed and may go on does to the deadline.
+    Network failures and server errors are waited through.
     Source: vendor page "API Jobs" (facts.md 4).
 
     Args:
@@ -247,7 +248,8 @@ class _Waiting:
         self.invisible_from_seconds = None
         status = self.job.status or "no status"
         await self._show(status if re.fullmatch(r"[a-z_-]{1,20}", status) else "another word")
-        if not self.job.is_finished:
+        may_go_on = self.job.may_go_on and self.seconds < self.pace.timeout_seconds
+        if may_go_on or not self.job.is_finished:
             self.was_running = True
             is_still = self.job.status == "processing" and before == self.job
             self.still_polls = self.still_polls + 1 if is_still else 0

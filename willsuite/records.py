@@ -107,6 +107,13 @@ class ApiJob(msgspec.Struct, frozen=True):
         """The vendor's rule: an end time, or one of the two last words; any other word runs on."""
         return bool(self.end_time) or self.status in ("completed", "failed")
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it may be at work although it is told failed: so says a queue that takes a job
+        up again while its first worker still has it (laravel-measured.md)."""
+        said = (self.message or "").lower()
+        return self.status == "failed" and "attempted too many times" in said
+
 
 class Appointment(msgspec.Struct, frozen=True):
     """An appointment as an answer to a write has it: no endpoint reads one.

@@ -67,6 +67,10 @@ SENTENCES = {
         "The case was created under another reference, so the run stopped: a second run would "
         "not know it again. Correct its reference, and report it before importing more."
     ),
+    "id_of_another": (
+        "WillSuite said that the case was created and gave the id of another row's ({ids}), and "
+        f"no case has this row's reference. {AGAIN}"
+    ),
     "gone": "The case was created, and at the closing check it was not there any more.",
 }
 

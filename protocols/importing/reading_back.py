@@ -104,9 +104,13 @@ class ReadBack:
             why = f"{len(doubtful):,} new case(s) aren't whole yet"
             await self._progress.wait(self._settle_seconds, why)
             doubtful = await self._confirm_created(doubtful)
+        seen = {entry.case_id for entry in created if entry not in doubtful}
         for entry in doubtful:
-            if entry.outcome is Outcome.CREATED:
+            if entry.outcome is Outcome.CREATED and entry.case_id in seen:
+                entry.end(Outcome.FAILED, "id_of_another", ids=entry.case_id)
+            elif entry.outcome is Outcome.CREATED:
                 await _confirm_by_id(entry)
+            seen.add(entry.case_id)
 
     async def _confirm_created(self, entries: Sequence[NewCaseEntry]) -> list[NewCaseEntry]:
         """Compare entries with their cases; returns those that aren't found, or aren't whole."""

@@ -33,9 +33,11 @@ def patience_seconds(pace: JobPace, longest_seconds: float) -> float:
 def seen_seconds(wait: JobWait) -> float:
     """How long a job took; 0 where that isn't known.
 
-    One that was over when it was asked about may have taken a second of the day it is old.
+    One that was over when it was asked about may have taken a second of the day it is old, and
+    one that may go on though it is told failed was waited for to its deadline.
     """
     is_over = wait.end in (JobEnd.COMPLETED, JobEnd.FAILED)
+    is_over = is_over and not (wait.job and wait.job.may_go_on)
     return wait.seconds if is_over and (wait.was_running or wait.is_new) else 0.0
 
 

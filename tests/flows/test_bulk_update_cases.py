@@ -42,6 +42,7 @@ from sandbox.faults import (
     Status,
     Truncate,
 )
+from sandbox.jobs import Job
 from sandbox.people import CRM_FIELDS, case_of
 from sandbox.server import Sandbox
 from sandbox.store import Store
@@ -736,9 +737,9 @@ def test_of_a_job_that_is_told_failed_and_goes_on_the_cases_are_believed(
     sandbox.job_faults = [JobFault(told_failed=True, seconds=1.0)]
     run = run_update(write_changes(ids))
     assert changed(sandbox, ids) == [True] * 6
-    assert {outcome for outcome, _, _ in run.ends} == {"updated"}
+    assert run.ends == [UPDATED] * 6
     quiet(sandbox)
-    assert next(iter(sandbox.jobs.values())).message == ATTEMPTED
+    assert [job.message for job in sandbox.jobs.values()] == [ATTEMPTED]
     assert changed(sandbox, ids) == [True] * 6
 
 
@@ -1267,6 +1268,23 @@ def test_a_stuck_job_stays_on_record_and_the_next_run_asks_about_it_first(
     assert {paths[at] for at in polls} == {f"/api-jobs/{job_id}" for job_id in stuck}
     assert max(polls) < paths.index("/cases")
     assert batches(sandbox) == []
+    assert records(tmp_path) == []
+
+
+def test_a_job_of_an_earlier_file_that_is_told_failed_and_goes_on_sets_nothing_back(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=30)
+    ids = sandbox.store.ids[:2]
+    run_update(write_changes(ids, notes="Oldest"))
+    batch = [{"id": case_id, "notes": "Older"} for case_id in ids]
+    job = sandbox.jobs["job-1"] = Job("job-1", batch, 1, JobFault(), "failed")
+    job.message, job.end_time = ATTEMPTED, job.updated_at
+    leave_record(tmp_path, "job-1", hours_ago=0.01)
+    sandbox.faults = [Fault(Change(lambda _: go_on(sandbox)), path="/api-jobs/*", skip=2)]
+    run = run_update(write_changes(ids))
+    assert run.ends == [UPDATED] * 2
+    assert changed(sandbox, ids) == [True] * 2
     assert records(tmp_path) == []
 
 

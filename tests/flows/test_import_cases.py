@@ -598,6 +598,32 @@ def test_a_case_that_is_gone_at_the_closing_check_is_not_called_created(
     assert run.state.is_failed()
 
 
+def test_a_creation_that_is_answered_with_the_case_of_another_row_is_not_called_created(
+    start_sandbox: StartSandbox,
+) -> None:
+    sandbox = start_sandbox(cases=0)
+
+    class AnotherId:
+        """Row 3 is answered as if it had been created, with the id that row 2 got."""
+
+        def matches(self, _method: str, path: str, _page: str | None) -> bool:
+            there = ids_of(sandbox.store, "IMP-002")
+            if path == "/cases/create" and there:
+                answer = case_for(row_of(3), number=3) | {"id": there[0]}
+                self.action = Status(201, body=json.dumps(answer))
+                return True
+            return False
+
+    sandbox.faults = [AnotherId()]  # type: ignore[list-item]
+    run = run_import(write_csv("cases.csv", rows_of(2, 3)))
+    assert ids_of(sandbox.store, "IMP-003") == []
+    assert run.ends_by_key["IMP-002"] == ("created", None, 1)
+    assert run.ends_by_key["IMP-003"] == ("failed", "id_of_another", 1)
+    sandbox.faults = []
+    again = run_import(write_csv("cases.csv", rows_of(2, 3)))
+    assert again.summary["outcomes"] == {"existing": 1, "created": 1}
+
+
 # -- stopping for good reason ------------------------------------------------------------------
 
 

@@ -16,7 +16,18 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 from rich.pretty import pretty_repr
 
-from sandbox.faults import FAILED_MESSAGE, Action, Drop, Fault, Html, JobFault, Status, Truncate
+from protocols.updating.open_jobs import seen_seconds
+from sandbox.faults import (
+    ATTEMPTED,
+    FAILED_MESSAGE,
+    Action,
+    Drop,
+    Fault,
+    Html,
+    JobFault,
+    Status,
+    Truncate,
+)
 from sandbox.jobs import Job
 from sandbox.server import Sandbox
 from tasks.api_jobs import (
@@ -594,3 +605,37 @@ def test_a_status_that_may_be_more_than_a_word_is_not_shown(
             assert word in text
         for secret in [*WORDS_HIDDEN, "Quillfeather", "SQLSTATE"]:
             assert secret.casefold() not in text.casefold()
+
+
+def told_failed(sandbox: Sandbox, message: str) -> Job:
+    job = under_way(sandbox)
+    job.move("failed")
+    job.message, job.end_time = message, job.updated_at
+    return job
+
+
+def test_a_job_that_is_told_failed_because_it_was_taken_up_twice_is_waited_for(
+    sandbox: Sandbox, clock: Clock
+) -> None:
+    job = told_failed(sandbox, ATTEMPTED)
+    clock.script = [nothing, nothing, lambda: end(job)]
+    assert wait().end is JobEnd.COMPLETED
+    assert polls(sandbox) == 3
+
+
+def test_a_job_that_stays_told_failed_has_failed_at_its_deadline(
+    sandbox: Sandbox, clock: Clock
+) -> None:
+    told_failed(sandbox, ATTEMPTED)
+    waited = wait()
+    assert waited.end is JobEnd.FAILED
+    assert PACE.timeout_seconds <= waited.seconds < PACE.timeout_seconds + PACE.poll_seconds
+    assert seen_seconds(waited) == 0, "nobody knows how long it took"
+
+
+def test_a_job_that_failed_for_another_reason_is_over_at_once(
+    sandbox: Sandbox, clock: Clock
+) -> None:
+    told_failed(sandbox, FAILED_MESSAGE)
+    assert wait().end is JobEnd.FAILED
+    assert len(clock.slept) == 1
