@@ -43,10 +43,11 @@ demo: $(STAMP) ## import, change and export cases of a local WillSuite, show the
 	@$(BIN)/python demo.py
 
 test: $(STAMP) ## run the tests; those that kill processes and start servers are in `make soak`
-	$(PYTEST) --dist worksteal -m "not soak"
+	$(PYTEST) --dist worksteal -m "not soak and not leaks"
 
 soak: $(STAMP) ## kill runs, machines and servers; try the README's commands; look for leaks
-	$(PYTEST) --dist loadfile -m soak --durations=10
+	$(PYTEST) --dist loadfile --timeout=400 -m soak
+	$(PYTEST) --dist loadfile --timeout=400 -m leaks
 
 check: $(STAMP) ## style, types and layers
 	$(BIN)/ruff check .

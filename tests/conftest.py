@@ -36,7 +36,7 @@ settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
 
 ROOT = Path(__file__).resolve().parent.parent
-SOAK = "soak"
+LEAKS = "leaks"
 MEMORY_FOR_FILES_BYTES = 4_000_000_000
 ONLY_FOR_THE_UI = (
     PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
@@ -118,7 +118,7 @@ def served(database: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def prefect_server(migrated_database: Path, pytestconfig: pytest.Config) -> Iterator[None]:
-    """A real Prefect server (SQLite) for the session; in `make soak` it also records what only the
+    """A real Prefect server (SQLite) for the session; for `-m leaks` it also records what only the
     UI shows.
 
     Where TESTS_PREFECT_API_URL names a running one, that is used: quicker while one test is
@@ -128,7 +128,7 @@ def prefect_server(migrated_database: Path, pytestconfig: pytest.Config) -> Iter
         with temporary_settings({PREFECT_API_URL: url}):
             yield
         return
-    how = dict.fromkeys(ONLY_FOR_THE_UI, pytestconfig.option.markexpr == SOAK)
+    how = dict.fromkeys(ONLY_FOR_THE_UI, pytestconfig.option.markexpr == LEAKS)
     how[PREFECT_CLIENT_CSRF_SUPPORT_ENABLED] = False
     with temporary_settings(how), served(migrated_database):
         yield
@@ -140,7 +140,7 @@ def recording_server(prefect_server: None) -> None:
 
     One session has one server only: of a second one in the same process Prefect loses the events.
     """
-    assert ONLY_FOR_THE_UI[0].value(), f"this server records too little: run it with -m {SOAK}"
+    assert ONLY_FOR_THE_UI[0].value(), f"this server records too little: run it with -m {LEAKS}"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from flows.export_cases import export_cases
 from sandbox.faults import Fault, Status
 from sandbox.server import Sandbox
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.leaks
 
 CANARIES = ["Canaria-Wren", "canary@example.org", "07700900999", "Her illness", "QX9 9QX"]
 

@@ -16,7 +16,7 @@ from flows.sync_appointments import sync_appointments
 from sandbox.faults import Applied, Change, Drop, Fault, Html, Status, Truncate
 from sandbox.server import Options, Sandbox
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.leaks
 
 StartSandbox = Callable[..., Sandbox]
 Leaks = Callable[[Sequence[str]], list[str]]

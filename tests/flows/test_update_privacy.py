@@ -22,7 +22,7 @@ from sandbox.server import Sandbox
 from schemas.outcomes import Outcome
 from willsuite.errors import AuthenticationError
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.leaks
 
 StartSandbox = Callable[..., Sandbox]
 Leaks = Callable[[Sequence[str]], list[str]]

@@ -242,7 +242,7 @@ def database_bytes() -> bytes:
     return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
 
 
-@pytest.mark.soak
+@pytest.mark.leaks
 @pytest.mark.usefixtures("recording_server")
 def test_nothing_personal_and_no_secret_reaches_a_log_or_prefect(
     there: Sandbox, caplog: pytest.LogCaptureFixture, run_log: list[str]
