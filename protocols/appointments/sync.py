@@ -318,7 +318,7 @@ async def keep_in_step(
             plan(entry, syncer.journal, recreate=syncer.recreate)
         to_send = [entry for entry in is_open if entry.step is not None]
     for entry in entries:
-        if entry.code == "stopped" and syncer.fault is not None:
+        if entry.outcome is Outcome.NOT_ATTEMPTED and syncer.fault is not None:
             entry.message = f"{entry.message} {syncer.fault}"
     if syncer.rest_seconds <= 0:  # else the next run waits, or what comes late is the last word
         await known.settle()

@@ -96,8 +96,10 @@ class NewCaseEntry(Entry):
     """Of the file, by column (`ImportPlan.headers`)."""
     is_created: bool = False
     """The case was made by us, as far as we know."""
-    is_pending: bool = False
+    is_open: bool = False
     """Its last answer left open whether the case is there."""
+    answer: str = ""
+    """The code of that answer."""
     was_uncertain: bool = False
     """Some request of it may have been carried out without our knowing."""
     refusal: Refusal | None = None
@@ -115,12 +117,12 @@ class NewCaseEntry(Entry):
         """As `Entry.end`; nothing is open any more."""
         # not super(): a dataclass with slots is another class than the one super() would look for
         Entry.end(self, outcome, code, message, case_id=case_id, **details)
-        self.is_pending = False
+        self.is_open = False
 
     def leave_open(self, outcome: Outcome, code: str, message: str | None = None) -> None:
         """Not known yet, or not done yet: to be looked up and perhaps sent again."""
         self.end(outcome, code, message or SENTENCES["unresolved"])
-        self.is_pending = True
+        self.is_open, self.answer = True, code
 
     def columns_of(self, lost: Iterable[str]) -> list[str]:
         """What `kept.lost_of_case` names, by the headers of the file, each once."""

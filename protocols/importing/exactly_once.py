@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from protocols.account.known import KnownAccount
-from protocols.importing.entries import SENTENCES, NewCaseEntry
+from protocols.importing.entries import NewCaseEntry
 from protocols.importing.reading_back import TRIAL_ROWS, ReadBack, find_cases_of
 from protocols.importing.sender import Sender, create_cases
 from protocols.importing.verdicts import (
@@ -28,9 +28,6 @@ from schemas.outcomes import Outcome
 from tasks.connection import connected
 from tasks.progress import Progress
 
-UNREADABLE_REFUSALS = frozenset({"status_400", "status_409", "status_422"})
-"""With a page or plain text instead of JSON: perhaps not the API's own word, but once the case is
-known to be absent, sending the row again would change nothing."""
 MAX_ROUNDS = 3
 """How often a case may be sent, each time after it was looked for in vain."""
 
@@ -101,7 +98,7 @@ async def _send_in_rounds(
         for first, last in task_ranges(len(absent) - on_trial, on_trial + 1):
             if sender.stopped_by is None:
                 await create_cases(sender, first, last)
-        pending = [entry for entry in absent if entry.is_pending]
+        pending = [entry for entry in absent if entry.is_open]
         if not pending:
             return
         why = f"{len(pending):,} case(s) may or may not be created"
@@ -124,8 +121,6 @@ async def _resolve(
             compare_existing(entry, found)
         elif entry.refusal is not None:
             confirm_refusal(entry)
-        elif entry.code in UNREADABLE_REFUSALS:
-            entry.end(Outcome.REJECTED, entry.code, SENTENCES["unreadable"].format(code=entry.code))
         else:
             entry.end(Outcome.FAILED, _why_absent(entry, sender), attempts=entry.attempts)
             absent.append(entry)
@@ -135,7 +130,7 @@ async def _resolve(
 def _why_absent(entry: NewCaseEntry, sender: Sender) -> str:
     if not entry.was_uncertain:
         return "unreachable"
-    is_error = (entry.code or "").startswith("status_5")
+    is_error = entry.answer.startswith("status_5")
     # where a first failure comes with a stop, the server itself may be ill
     is_the_rows = sender.has_applied and (entry.attempts > 1 or sender.stopped_by is None)
     return "row_fails" if is_error and is_the_rows else "not_created"

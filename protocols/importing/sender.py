@@ -5,7 +5,7 @@ workers and the circuit breaker (`rows/dispatcher.py`), looking for existing cas
 settling (`importing/exactly_once.py`).
 """
 
-from protocols.importing.entries import NewCaseEntry, Refusal
+from protocols.importing.entries import SENTENCES, NewCaseEntry, Refusal
 from protocols.kept import Echo, echo_of, echo_of_case
 from protocols.rows.dispatcher import Dispatcher
 from schemas.outcomes import Outcome
@@ -13,6 +13,9 @@ from tasks.policy import write_task
 from willsuite import Case, Effect, WillSuiteClient, WriteResult
 from willsuite.errors import WillSuiteError
 
+UNREADABLE_REFUSALS = frozenset({"status_400", "status_409", "status_422"})
+"""With a page or plain text instead of JSON: perhaps not the API's own word, but once the case is
+known to be absent, sending the row again would change nothing."""
 MAX_CASES_WITHOUT_PEOPLE = 3
 """So many first cases without their customers, and none with them, are the server's habit."""
 
@@ -43,6 +46,9 @@ class Sender(Dispatcher[NewCaseEntry]):
         elif result.effect is Effect.NOT_APPLIED:
             entry.leave_open(Outcome.FAILED, result.code)
         else:
+            if result.code in UNREADABLE_REFUSALS:
+                said = SENTENCES["unreadable"].format(code=result.code)
+                entry.refusal = Refusal(result.code, said, is_ref_taken=False)
             self._leave_uncertain(entry, result.code)
 
     def _leave_uncertain(self, entry: NewCaseEntry, code: str) -> None:

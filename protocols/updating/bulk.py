@@ -213,7 +213,7 @@ def _may_go_on(batch: Batch) -> bool:
 
 
 def _may_be_sent_again(entry: ChangeEntry, batch: Batch) -> bool:
-    if entry.is_broken or entry.case is None or entry.code == "not_as_asked":
+    if entry.is_broken or entry.case is None or entry.outcome is Outcome.PARTIAL:
         return False
     if batch.wait is not None and batch.wait.end in (JobEnd.COMPLETED, JobEnd.STUCK):
         return batch.is_dead

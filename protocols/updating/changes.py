@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Any, ClassVar
 
 from protocols.kept import lacking_of_person
@@ -171,6 +172,21 @@ def _same_value(wanted: str, has: str | None) -> bool:
     return same_text(wanted, has) or (date is not None and date == birth_date(has))
 
 
+class Answered(Enum):
+    """What is known of the last request of a row that is sent by itself."""
+
+    NOT_YET = auto()
+    """None has left."""
+    UNREACHED = auto()
+    """It certainly had no effect."""
+    OPEN = auto()
+    """It may have been carried out or not."""
+    ACCEPTED = auto()
+    """WillSuite said yes; whether the case shows it is to be read."""
+    SETTLED = auto()
+    """Nothing more is to be found out."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ChangeEntry(Entry):
     """One wanted change and what has become of it."""
@@ -197,9 +213,7 @@ class ChangeEntry(Entry):
     """In how many batches it was that WillSuite may have taken."""
     has_applied: bool = False
     """Something of it was accepted by the server."""
-    is_open: bool = False
-    """Its last answer left open whether it was carried out; once the case is read, it may be sent
-    again."""
+    answered: Answered = Answered.NOT_YET
     is_broken: bool = False
     """WillSuite failed each time when the case was to be read back."""
     remark: str | None = None
@@ -213,6 +227,11 @@ class ChangeEntry(Entry):
         self.to_do = difference(self.wanted, case, self.known_people)
         if lost := self.lost_values:
             self.to_do = replace(self.to_do, meta=lost | dict(self.to_do.meta))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be sent again once the case is read."""
+        return self.answered in (Answered.UNREACHED, Answered.OPEN)
 
     @property
     def lost_values(self) -> dict[str, str]:

@@ -146,9 +146,9 @@ async def look_beside(
         WillSuiteError, RunError: it can't be told which rows have a case.
     """
     jobs = ", ".join(open_ids)
-    await look_at(to_look_at, workspace, progress)
+    to_send = {id(entry) for entry in await look_at(to_look_at, workspace, progress)}
     for entry in entries:
-        if entry.outcome is Outcome.UNCHANGED or entry.code == "stopped":
+        if entry.outcome is Outcome.UNCHANGED or id(entry) in to_send:
             entry.end(Outcome.UNKNOWN, "job_open", jobs=jobs)
     return (
         f"WillSuite still works on a job of an earlier run ({jobs}), which may change cases yet, "

@@ -24,7 +24,7 @@ from protocols.people import missing_people
 from protocols.reading.found import FoundCase, found_case
 from protocols.reading.lookup import current_cases, with_people
 from protocols.rows.dispatcher import Dispatcher, task_ranges
-from protocols.updating.changes import ChangeEntry, end_unchanged
+from protocols.updating.changes import Answered, ChangeEntry, end_unchanged
 from protocols.updating.matching import look_at
 from schemas.outcomes import Outcome
 from tasks.cases import ONE_CASES_ERRORS
@@ -33,6 +33,12 @@ from tasks.progress import Progress
 from willsuite import Case, Effect, WillSuiteClient, WriteResult, case_update
 from willsuite.errors import NotFoundError, WillSuiteError
 
+ANSWERED = {
+    Effect.APPLIED: Answered.ACCEPTED,
+    Effect.NOT_APPLIED: Answered.UNREACHED,
+    Effect.REJECTED: Answered.SETTLED,
+    Effect.AMBIGUOUS: Answered.OPEN,
+}
 MAX_ROUNDS = 3
 """How often a row may be sent, each time after its case was read and lacked something."""
 
@@ -87,7 +93,7 @@ class Updater(Dispatcher[ChangeEntry]):
         try:
             case = found_case(await self.client.get_case(entry.case_id))
         except WillSuiteError:
-            entry.is_open = True
+            entry.answered = Answered.OPEN
             return
         wanted = entry.to_do.meta
         entry.see(case)
@@ -129,9 +135,10 @@ class Updater(Dispatcher[ChangeEntry]):
         assert entry.case_id is not None
         case_id, update = entry.case_id, case_update(values)
         result = await self.attempt(entry, lambda: self.client.update_case(case_id, update))
-        entry.is_open = entry.has_applied if result is None else not _is_settled(result)
         if result is None:
+            entry.answered = Answered.OPEN if entry.has_applied else Answered.SETTLED
             return False
+        entry.answered = ANSWERED[result.effect]
         if result.effect is Effect.APPLIED:
             entry.has_applied = True
             entry.end(Outcome.UNKNOWN, "unread")
@@ -155,7 +162,7 @@ class Updater(Dispatcher[ChangeEntry]):
             try:
                 case = found_case(await self.client.get_case(entry.case_id))
             except WillSuiteError:
-                entry.is_open = True
+                entry.answered = Answered.OPEN
                 return False
         self.is_proven = _are_whole(people, case, entry)
         if not self.is_proven:
@@ -174,11 +181,7 @@ class Updater(Dispatcher[ChangeEntry]):
         """The server doesn't do what the documents say: one such customer is enough."""
         self.stop(entry.sentences[code])
         entry.end(Outcome.PARTIAL, code)
-
-
-def _is_settled(result: WriteResult[Case]) -> bool:
-    """Whether it is known what the request did."""
-    return result.effect in (Effect.APPLIED, Effect.REJECTED)
+        entry.answered = Answered.SETTLED
 
 
 def _are_whole(people: Sequence[Mapping[str, Any]], case: FoundCase, entry: ChangeEntry) -> bool:
@@ -252,7 +255,7 @@ async def _resolve(
     """Read back what was sent; returns what may be sent again."""
     await progress.wait(updater.rest_seconds, "Some changes may or may not have been carried out")
     await _read_back(updater, sent, workspace, progress)
-    late = [entry for entry in sent if entry.code == "not_kept"]
+    late = [entry for entry in sent if entry.answered is Answered.ACCEPTED]
     if late:
         await progress.wait(updater.settle_seconds, f"{len(late):,} change(s) don't show yet")
         await _read_back(updater, late, workspace, progress)
@@ -278,11 +281,11 @@ async def _read_back(
     updater.note_shown_births(case for case in cases if case is not None)
     for entry, case in zip(entries, cases, strict=True):
         if case is None and found.is_broken(entry.case_id or ""):
-            if entry.code in ("unread", "not_kept"):
+            if entry.answered in (Answered.OPEN, Answered.ACCEPTED):
                 entry.end(Outcome.UNKNOWN, "unread")
-            entry.is_open = False
+            entry.answered = Answered.SETTLED
         elif case is None:
-            entry.is_open = False
+            entry.answered = Answered.SETTLED
             entry.end(Outcome.FAILED, "gone")
         else:
             _confirm(updater, entry, case)
@@ -293,7 +296,7 @@ def _confirm(updater: Updater, entry: ChangeEntry, case: FoundCase) -> None:
     entry.see(case)
     known = entry.known_people or frozenset()
     if not entry.to_do:
-        entry.is_open = False
+        entry.answered = Answered.SETTLED
         before = [person for person in case.customers if person["id"] in known]
         added = missing_people(entry.wanted.customers, before)
         made = [lost_values(person, case.customers, known) for person in added]
@@ -308,10 +311,12 @@ def _confirm(updater: Updater, entry: ChangeEntry, case: FoundCase) -> None:
         else:
             entry.end(Outcome.UPDATED, entry.remark)
     elif entry.is_changed_otherwise:
-        entry.is_open = bool(entry.lost_values) and entry.is_open
+        if not (entry.lost_values and entry.is_open):
+            entry.answered = Answered.SETTLED
         entry.end_changed_otherwise()
     elif entry.is_open:
-        entry.end(Outcome.FAILED, "unreachable" if entry.code == "unreachable" else "not_applied")
-    elif entry.code in ("unread", "not_kept"):
+        is_unreached = entry.answered is Answered.UNREACHED
+        entry.end(Outcome.FAILED, "unreachable" if is_unreached else "not_applied")
+    elif entry.answered is Answered.ACCEPTED:
         outcome = Outcome.PARTIAL if entry.to_do.customers else Outcome.FAILED
         entry.end(outcome, "not_kept")
