@@ -13,7 +13,8 @@ from pathlib import Path
 
 from protocols.reading.found import Found, FoundCase
 from protocols.reading.lookup import changed_cases, current_cases, with_people
-from protocols.updating.changes import ChangeEntry, difference, end_unchanged
+from protocols.updating.changes import ChangeEntry, end_unchanged
+from protocols.updating.differences import difference
 from schemas.outcomes import Outcome
 from schemas.texts import canonical
 from tasks.progress import Progress

@@ -16,12 +16,11 @@ from protocols.rows.ledger import Ledger
 from protocols.updating.changes import (
     SENTENCES,
     ChangeEntry,
-    Difference,
     change_entry,
     changed_columns,
-    difference,
     end_unchanged,
 )
+from protocols.updating.differences import Difference, difference
 from sandbox.writes import changed_fields, cleaned
 from schemas.issues import Issue
 from schemas.outcomes import CHANGE_OUTCOMES, ChangeOutcome, Outcome, outcome_table
