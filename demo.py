@@ -8,6 +8,7 @@ Everything it leaves is in data/demo (or in the folder given as its argument).
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -48,6 +49,8 @@ def use_demo_settings(url: str, folder: Path) -> None:
     """The sandbox's account and a Prefect of the demo's own, whatever is set outside."""
     for name in [name for name in os.environ if name.startswith(("PREFECT_", "WILLSUITE_"))]:
         del os.environ[name]
+    for of_another_account in ("exports", "journal", "state"):  # an earlier demo's, which is gone
+        shutil.rmtree(folder / of_another_account, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(
         WILLSUITE_BASE_URL=url,

@@ -42,7 +42,7 @@ from schemas.update_file import BULK_UPDATE
 from tasks.api_jobs import JobBoard, job_pace
 from tasks.cases import count_cases
 from tasks.connection import connected
-from tasks.policy import RunError, hide_expected_tracebacks
+from tasks.policy import RunError, log_for_people
 from tasks.progress import Progress
 from willsuite import WillSuiteClient
 from willsuite.client import MAX_BATCH
@@ -141,7 +141,7 @@ async def bulk_update_cases(
         IncompleteRunError, which has it too; one that can't begin raises one of
         willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
     """
-    hide_expected_tracebacks()
+    log_for_people()
     jobs: list[str] = []
     try:
         options = _Options(

@@ -26,7 +26,7 @@ from schemas.case_tables import SCHEMA_VERSION
 from tasks.cases import ONE_CASES_ERRORS
 from tasks.connection import connected
 from tasks.crm_fields import get_crm_fields
-from tasks.policy import RunError, hide_expected_tracebacks
+from tasks.policy import RunError, log_for_people
 from tasks.progress import Progress, show_result
 from tasks.snapshots import LATEST, Output, TableFile, open_output, write_snapshot
 from willsuite import CaseFilters
@@ -117,7 +117,7 @@ async def export_cases(
         An ExportSummary. A run that fails raises one of: willsuite.errors.WillSuiteError,
         tasks.policy.RunError.
     """
-    hide_expected_tracebacks()
+    log_for_people()
     try:
         filters = CaseFilters(ref or None, postcode or None, _wire_time(updated_after))
         options = _Options(filters, allow_unverified, allow_shrink, keep_last)

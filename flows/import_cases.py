@@ -36,7 +36,7 @@ from schemas.import_file import is_import_column
 from schemas.import_plan import MAX_PEOPLE, plan_import
 from schemas.outcomes import Outcome
 from tasks.connection import connected
-from tasks.policy import hide_expected_tracebacks
+from tasks.policy import log_for_people
 from tasks.progress import Progress
 from willsuite import Settings
 
@@ -93,7 +93,7 @@ async def import_cases(
         IncompleteRunError, which has it too; one that can't begin raises one of
         willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
     """
-    hide_expected_tracebacks()
+    log_for_people()
     try:
         folder = run_folder(str(output), FLOW)
         identity = [normalised(name) for name in derive_ref_from or []]

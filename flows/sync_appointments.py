@@ -45,7 +45,7 @@ from schemas.files.attention import resolutions
 from schemas.outcomes import APPOINTMENT_OUTCOMES, Outcome
 from schemas.texts import clean
 from tasks.connection import connected
-from tasks.policy import hide_expected_tracebacks
+from tasks.policy import log_for_people
 from tasks.progress import Progress
 from willsuite import WillSuiteClient
 
@@ -129,7 +129,7 @@ async def sync_appointments(
         IncompleteRunError, which has it too; one that can't begin raises one of
         willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
     """
-    hide_expected_tracebacks()
+    log_for_people()
     try:
         folder = run_folder(str(output), FLOW)
         with cancelled_by_sigterm():

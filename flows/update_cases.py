@@ -36,7 +36,7 @@ from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import UPDATE_CASES
 from tasks.api_jobs import JobBoard, job_pace
 from tasks.connection import connected
-from tasks.policy import hide_expected_tracebacks
+from tasks.policy import log_for_people
 from tasks.progress import Progress
 from willsuite import WillSuiteClient
 
@@ -92,7 +92,7 @@ async def update_cases(
         IncompleteRunError, which has it too; one that can't begin raises one of
         willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
     """
-    hide_expected_tracebacks()
+    log_for_people()
     try:
         abandoned = frozenset(abandon_jobs or ())
         folder = run_folder(str(output), FLOW)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
+from prefect.logging import get_run_logger
 
 from schemas.case_tables import CaseColumns, birth_forms_in, lacking_people, nested_cases
 from tasks.connection import connected
@@ -112,7 +113,9 @@ async def get_cases_pages(
     pages.sort(key=lambda seen: seen.page.page)
     # here and not in a thread: 10 ms of small writes, each of which would fight for the GIL
     write_part(part, [page.table for page in pages])
-    return _summed(part, pages)
+    seen = _summed(part, pages)
+    get_run_logger().info("Pages %s to %s: %s cases.", first, last, f"{seen.rows:,}")
+    return seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +166,21 @@ async def get_cases(
             return None
 
         tables = await together(fetch(case_id) for case_id in case_ids)
-    write_part(part, [table for table in tables if table is not None])
+    there = [table for table in tables if table is not None]
+    write_part(part, there)
+    asked = len(case_ids)
+    get_run_logger().info("Asked for %s case(s) by id: %s there.", f"{asked:,}", f"{len(there):,}")
     return NotRead(absent, broken)
 
 
-@read_task(name="count-cases")
+@read_task(name="count-cases", task_run_name="count cases")
 async def count_cases(filters: CaseFilters = NO_FILTERS) -> int | None:
     """The `total` of `GET /cases` right now, or None where the server gives none."""
     async with connected() as client:
-        return (await client.get_cases_page(1, per_page=1, filters=filters)).total
+        total = (await client.get_cases_page(1, per_page=1, filters=filters)).total
+    counted = "no number" if total is None else f"{total:,}"
+    get_run_logger().info("WillSuite's own count of cases: %s.", counted)
+    return total
 
 
 @write_task(name="create-case")

@@ -1,4 +1,4 @@
-"""How our tasks run: the one place for retries, caching and what a failure logs.
+"""How our tasks run: the one place for retries, caching and what is not logged.
 
 Retry layers, all told: the client sends a read at most 5 times; a read task that still failed for
 a reason that may pass runs once more after 10 s; so 10 requests at worst. Writes have neither.
@@ -84,21 +84,22 @@ def file_task(name: str) -> Callable[[AsyncFunction[P, R]], AsyncTask[P, R]]:
     return task(name=name, cache_policy=NO_CACHE, persist_result=False, retries=0)
 
 
-class _NoTracebackOfExpectedErrors(logging.Filter):
-    """Prefect logs a traceback with every failed task; for these the message says it all."""
+class _ForPeople(logging.Filter):
+    """Prefect logs a traceback with every failed task, though the message of our errors says it
+    all, and a line with each that is done, though it has said itself what it did."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, WillSuiteError | RunError):
             record.exc_info = None
             record.exc_text = None
-        return True
+        return record.getMessage() != "Finished in state Completed()"
 
 
-_FILTER = _NoTracebackOfExpectedErrors()
+_FILTER = _ForPeople()
 
 
-def hide_expected_tracebacks() -> None:
-    """Keep the tracebacks of our own, already explained errors out of the run's log."""
+def log_for_people() -> None:
+    """Keep out of the run's log what says nothing to a person."""
     for name in ("prefect.task_runs", "prefect.flow_runs"):
         logging.getLogger(name).addFilter(_FILTER)

@@ -273,6 +273,7 @@ async def send_appointments(syncer: Syncer, first: int, last: int) -> None:
     POST, PATCH and DELETE `/cases/{caseId}/appointments`.
     """
     await syncer.send(syncer.entries[first - 1 : last])
+    syncer.say_sent("Appointments", first, last)
 
 
 async def keep_in_step(

@@ -110,3 +110,4 @@ def _refuse(entry: NewCaseEntry, result: WriteResult[Case]) -> None:
 async def create_cases(sender: Sender, first: int, last: int) -> None:
     """Send some of `sender.entries` (`POST /cases/create`), counted from 1, both included."""
     await sender.send(sender.entries[first - 1 : last])
+    sender.say_sent("Cases", first, last)

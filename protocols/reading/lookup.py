@@ -21,6 +21,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+from prefect.logging import get_run_logger
 
 from protocols.reading.found import Found, FoundCase, found_case
 from protocols.reading.listing import WIRE_TIME, list_cases, list_once
@@ -249,7 +250,7 @@ async def _whole_cases(ids: Collection[str], folder: Path) -> dict[str, FoundCas
     return whole
 
 
-@read_task(name="probe-ref-filter")
+@read_task(name="probe-ref-filter", task_run_name="try the filter by reference")
 async def probe_ref_filter(with_letters: bool) -> tuple[int | None, bool]:
     """How many cases there are (None: it isn't said), and whether the filter by ref finds one
     that is known to be there, written in the other case: a filter that tells a from A misses
@@ -262,13 +263,16 @@ async def probe_ref_filter(with_letters: bool) -> tuple[int | None, bool]:
         total = None if first.cases and not first.total else first.total
         refs = [case.ref for case in first.cases if case.ref]
         known = next((ref for ref in refs if ref.swapcase() != ref or not with_letters), None)
-        if known is None:
-            return total, False
-        page = await client.get_cases_page(1, filters=CaseFilters(ref=known.swapcase()))
-        return total, canonical(known) in {canonical(case.ref or "") for case in page.cases}
+        finds = False
+        if known is not None:
+            page = await client.get_cases_page(1, filters=CaseFilters(ref=known.swapcase()))
+            finds = canonical(known) in {canonical(case.ref or "") for case in page.cases}
+    how = "finds a case that is there" if finds else "isn't known to find what is there"
+    get_run_logger().info("WillSuite's filter by reference %s.", how)
+    return total, finds
 
 
-@read_task(name="probe-person-fields")
+@read_task(name="probe-person-fields", task_run_name="see which fields people have")
 async def shown_person_fields(besides: Collection[str]) -> tuple[frozenset[str], int]:
     """Which fields of people the server shows of anybody, in its list or by id, and of how many
     people that was seen; those of the cases `besides` don't count.
@@ -281,10 +285,12 @@ async def shown_person_fields(besides: Collection[str]) -> tuple[frozenset[str],
             with contextlib.suppress(RejectedError, *ONE_CASES_ERRORS):
                 cases.append(await client.get_case(case.id))
     people = [person for case in cases for person in found_case(case).customers]
-    return frozenset(name for each in people for name, value in each.items() if value), count
+    shown = frozenset(name for each in people for name, value in each.items() if value)
+    get_run_logger().info("WillSuite shows %s field(s) of people.", len(shown))
+    return shown, count
 
 
-@read_task(name="look-up-refs")
+@read_task(name="look-up-refs", task_run_name="look up references")
 async def look_up_refs(refs: Sequence[str], part: Path) -> bool:
     """Cases with these references (`GET /cases?ref=`) into the file `part`.
 
@@ -303,9 +309,12 @@ async def look_up_refs(refs: Sequence[str], part: Path) -> bool:
             return nested_cases(case_columns(page.cases), page.fetch_number)[0]
 
         tables = await together(fetch(ref) for ref in refs)
-    if any(table is None for table in tables):
+    there = [table for table in tables if table is not None]
+    if len(there) < len(tables):
         return False
-    write_part(part, [table for table in tables if table is not None])
+    write_part(part, there)
+    cases = sum(table.num_rows for table in there)
+    get_run_logger().info("Looked up %s reference(s): %s case(s).", f"{len(refs):,}", f"{cases:,}")
     return True
 
 

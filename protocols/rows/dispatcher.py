@@ -9,9 +9,11 @@ not: requests, and what an answer means for an entry (`importing/sender.py`, `up
 import random
 import time
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
+
+from prefect.logging import get_run_logger
 
 from protocols.rows.ledger import AnyEntry, Entry
 from schemas.outcomes import FAILING, Outcome
@@ -23,6 +25,12 @@ from willsuite.errors import WillSuiteError
 Record = TypeVar("Record")
 ENTRIES_PER_TASK = 500
 """A task run for each entry would cost more than its requests."""
+SAID = {
+    Effect.APPLIED: "accepted",
+    Effect.REJECTED: "refused",
+    Effect.AMBIGUOUS: "without a clear answer",
+    Effect.NOT_APPLIED: "not reached",
+}
 
 
 def task_ranges(count: int, first: int = 1) -> Iterator[tuple[int, int]]:
@@ -46,6 +54,7 @@ class Dispatcher(ABC, Generic[AnyEntry]):
         self.has_applied = False
         """Whether WillSuite has carried out anything of this run, as its answers say."""
         self._failures = 0
+        self._answers: Counter[Effect] = Counter()
         self.stopped_by: str | None = None
         """Why nothing more is sent, as a sentence."""
         self._told_for: frozenset[Outcome] = frozenset()
@@ -137,6 +146,7 @@ class Dispatcher(ABC, Generic[AnyEntry]):
             entry.outcome, entry.code, entry.message = before
             self._cease(str(error))
             return None
+        self._answers[result.effect] += 1
         is_failure = result.effect not in (Effect.APPLIED, Effect.REJECTED)
         self.note(is_failure=is_failure or result.code == "status_403")
         self.has_applied = self.has_applied or result.effect is Effect.APPLIED
@@ -176,6 +186,12 @@ class Dispatcher(ABC, Generic[AnyEntry]):
         """Why it stopped, where that matters: what was lost may be the answers, not the work."""
         is_told = any(entry.outcome in self._told_for for entry in entries)
         return self.stopped_by if is_told else None
+
+    def say_sent(self, what: str, first: int, last: int) -> None:
+        """One line of what these entries, counted from 1, were answered."""
+        told = [f"{count:,} {SAID[effect]}" for effect, count in self._answers.items()]
+        get_run_logger().info("%s %s to %s: %s.", what, first, last, ", ".join(told) or "not sent")
+        self._answers.clear()
 
     @property
     def rest_seconds(self) -> float:

@@ -11,8 +11,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from prefect.logging import get_run_logger
+
 from protocols.account.job_records import JobRecord
 from protocols.account.known import OpenJobs
+from protocols.rows.dispatcher import SAID
 from protocols.updating.changes import ChangeEntry
 from protocols.updating.open_jobs import EarlierJobs, patience_seconds, seen_seconds
 from schemas.outcomes import FAILING, Outcome
@@ -318,7 +321,10 @@ class _HandIn:
         self.body = body
 
 
-@write_task(name="hand-in-batch")
+@write_task(name="hand-in-batch", task_run_name="hand in a batch")
 async def hand_in(request: _HandIn) -> WriteResult[str]:
     """Hand in one batch (`PATCH /cases-bulk-update`)."""
-    return await request.client.bulk_update(request.body)
+    result = await request.client.bulk_update(request.body)
+    rows = f"{len(request.body):,}"
+    get_run_logger().info("A batch of %s case(s): %s.", rows, SAID[result.effect])
+    return result

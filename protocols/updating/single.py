@@ -205,6 +205,7 @@ def _refuse(entry: ChangeEntry, result: WriteResult[Case]) -> None:
 async def send_updates(updater: Updater, first: int, last: int) -> None:
     """Send some of `updater.entries` (`PATCH /cases/{caseId}`), counted from 1, both included."""
     await updater.send(updater.entries[first - 1 : last])
+    updater.say_sent("Changes", first, last)
 
 
 async def update_singly(
