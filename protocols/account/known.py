@@ -11,7 +11,8 @@ counts as well: its earlier runs may have used another Prefect server.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -57,6 +58,8 @@ class Marks(msgspec.Struct, frozen=True):
         return None if self.journal_id is None else JournalMark(self.journal_id, self.generation)
 
 
+OVER = "over"
+"""Ends the name of a variable that says that nothing of a batch is open any more."""
 UNREADABLE = Marks(is_settled=False, journal_id="")
 """Stands for marks that can't be read: nothing is settled, and the journal is an unknown one."""
 
@@ -167,12 +170,18 @@ class KnownAccount:
 
 
 class OpenJobs:
-    """The bulk requests of an account that may be under way, as all machines know them."""
+    """The bulk requests of an account that may be under way, as all machines know them.
+
+    In Prefect each thing that is said of a batch is a variable of its own, with a number or, at
+    the end, `OVER`: to create one is the quick step (`shared.py`).
+    """
 
     def __init__(self, account: str) -> None:
         self._prefix = f"willsuite_job_{account}_"
         self._folder = state_folder() / f"{account}.jobs"
         self._records = JobRecords(self._folder)
+        self._said: dict[str, int] = {}
+        """How much was said of a batch, by the name of its record."""
 
     async def intend(self, rows: int) -> JobRecord:
         """A batch of so many rows is about to be handed in.
@@ -206,16 +215,37 @@ class OpenJobs:
         """Nothing of the batch is open any more."""
         self._records.forget(record)
         with suppress(shared.ServerAwayError):  # the next run asks once more about an old job
-            await shared.patiently(lambda: shared.remove(self._prefix + record.path.stem))
+            await self._say(record.path.stem, OVER, {})
 
     async def open(self) -> list[JobRecord]:
-        """What earlier runs left open, on any machine, oldest first."""
+        """What earlier runs left open, on any machine, oldest first; what is over is removed."""
         found = {record.path.stem: record for record in self._records.open()}
-        for key, value in (await shared.patiently(lambda: shared.read_all(self._prefix))).items():
-            record = _job(self._folder / f"{key}.json", value)
-            here = found.get(key)
-            found[key] = here if here is not None and here.job_id else record
+        elsewhere: dict[str, dict[str, shared.Value]] = defaultdict(dict)
+        for name, value in (await shared.patiently(lambda: shared.read_all(self._prefix))).items():
+            stem, _, number = name.partition("_")
+            elsewhere[stem][number] = value
+        for stem, said in elsewhere.items():
+            if OVER in said:
+                await self._remove(stem, said)
+                continue
+            newest = max(said, key=_place)
+            self._said[stem] = _place(newest)
+            record = _job(self._folder / f"{stem}.json", said[newest])
+            here = found.get(stem)
+            found[stem] = here if here is not None and here.job_id else record
         return sorted(found.values(), key=lambda record: record.submitted_at)
+
+    async def _remove(self, stem: str, said: Collection[str]) -> None:
+        # the end last: without it the batch would be open again
+        for number in sorted(said, key=lambda number: number == OVER):
+            with suppress(shared.ServerAwayError):
+                await shared.remove(self._name(stem, number))
+
+    async def _say(self, stem: str, number: str, value: shared.Value) -> None:
+        await shared.patiently(lambda: shared.create(self._name(stem, number), value))
+
+    def _name(self, stem: str, number: str) -> str:
+        return f"{self._prefix}{stem}_{number}" if number else self._prefix + stem
 
     async def _share(self, record: JobRecord) -> None:
         value = {
@@ -224,7 +254,13 @@ class OpenJobs:
             "job_id": record.job_id,
             "stood_at": record.stood_at,
         }
-        await shared.patiently(lambda: shared.put(self._prefix + record.path.stem, value))
+        number = self._said[record.path.stem] = self._said.get(record.path.stem, 0) + 1
+        await self._say(record.path.stem, str(number), value)
+
+
+def _place(number: str) -> int:
+    """In the order of what was said of a batch; 0 of what an earlier version of this said."""
+    return int(number) if number.isdecimal() else 0
 
 
 def _job(path: Path, value: shared.Value) -> JobRecord:
