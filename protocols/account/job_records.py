@@ -45,7 +45,7 @@ class JobRecords:
 
     def intend(self, rows: int) -> JobRecord:
         """A batch of so many rows is about to be handed in."""
-        path = private_folder(self._folder) / f"{uuid4().hex}.json"
+        path = self._folder / f"{uuid4().hex}.json"
         return _written(JobRecord(path, datetime.now(UTC), rows))
 
     def accepted(self, record: JobRecord, job_id: str) -> JobRecord:
@@ -76,6 +76,7 @@ class _Stored(msgspec.Struct, omit_defaults=True):
 
 
 def _written(record: JobRecord) -> JobRecord:
+    private_folder(record.path.parent)  # which isn't there for the record of another machine
     content = _Stored(record.submitted_at, record.rows, record.job_id, record.stood_at)
     write_atomically(record.path, msgspec.json.encode(content))
     return record

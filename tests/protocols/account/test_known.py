@@ -1,6 +1,7 @@
 """What is known of an account, by machines that share a real Prefect server."""
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import uuid4
@@ -182,10 +183,33 @@ def test_a_batch_that_other_machines_cannot_be_told_of_is_not_handed_in(
 
     monkeypatch.setattr(shared, "PATIENCE_SECONDS", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr("protocols.account.shared.put", away)
+        patch.setattr("protocols.account.shared.create", away)
         with pytest.raises(shared.ServerAwayError):
             handed_in(account, 5, None)
     assert jobs(account) == []
+
+
+def test_what_was_said_last_of_a_batch_counts_and_once_it_is_over_the_next_run_clears_it_away(
+    account: str,
+) -> None:
+    async def said() -> tuple[list[str], list[str]]:
+        jobs = (await known_account(account)).jobs
+        record = await jobs.accepted(await jobs.intend(5), "job-1")
+        record = await jobs.take_for_dead(record, 2)
+        elsewhere = (await known_account(account)).jobs
+        shutil.rmtree(record.path.parent)  # what this machine alone knew
+        [found] = await elsewhere.open()
+        assert (found.job_id, found.stood_at) == ("job-1", 2)
+        await elsewhere.take_for_dead(found, 3)
+        assert [each.stood_at for each in await elsewhere.open()] == [3]
+        await elsewhere.forget(found)
+        prefix = f"willsuite_job_{account}_"
+        before = list(await shared.read_all(prefix))
+        assert await elsewhere.open() == []
+        return before, list(await shared.read_all(prefix))
+
+    before, after = asyncio.run(said())
+    assert (len(before), after) == (5, [])
 
 
 @pytest.mark.parametrize("value", ["x", {}, {"rows": "many", "submitted_at": 3, "job_id": 4}])
