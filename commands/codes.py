@@ -13,7 +13,7 @@ from protocols.appointments.echoes import SENTENCES as ECHO_SENTENCES
 from protocols.importing.entries import SENTENCES as NEW_CASE_SENTENCES
 from protocols.updating.changes import SENTENCES as CHANGE_SENTENCES
 from schemas.files.structure import STRUCTURE_SENTENCES
-from schemas.import_file import ROW_SENTENCES
+from schemas.source_table import ROW_SENTENCES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "codes.md"
 SECTIONS: Mapping[str, Mapping[str, str]] = {

@@ -1,8 +1,8 @@
 """What files of appointments must look like, and the appointments that are in them.
 
 Belongs here: the pandera model of such files, the rules over their columns and rows, and the
-values of a row as they are sent. Does not: reading files (`files/source.py`), what they have in
-common with files of new cases (`import_file.py`), forms of times (`wall_times.py`), what was done
+values of a row as they are sent. Does not: reading files (`files/source.py`), what all
+kinds of files have in common (`source_table.py`), forms of times (`wall_times.py`), what was done
 with a row before, or the network.
 
 A row says how an appointment of another system is to be in WillSuite (`upsert`), or that it is to
@@ -19,11 +19,12 @@ from zoneinfo import ZoneInfo
 
 import pandera.pandas as pa
 
+from schemas.column_tables import markdown_table
 from schemas.columns import match_columns
 from schemas.files.source import Sheet
 from schemas.identifiers import IDENTIFIER_CHECKS
-from schemas.import_file import ImportTable, column_issues, issue_of, markdown_table, repeated
 from schemas.issues import Issue, SourceError
+from schemas.source_table import SourceTable, column_issues, issue_of, repeated
 from schemas.values import (
     EMAIL_CHECK,
     PHONE_CHECKS,
@@ -163,7 +164,7 @@ def plan_appointments(
             "The file needs a column key with the booking's id in the other system: by it a "
             "second run knows the appointment again."
         )
-    table = ImportTable(_without_what_is_ignored(sheet, matched), matched, blank_words)
+    table = SourceTable(_without_what_is_ignored(sheet, matched), matched, blank_words)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
     for issue in [
         *table.file_issues,
@@ -209,7 +210,7 @@ def _without_what_is_ignored(sheet: Sheet, matched: Mapping[str, str]) -> Sheet:
 # -- which appointment -----------------------------------------------------------------------
 
 
-def _identity_issues(table: ImportTable) -> Iterator[Issue]:
+def _identity_issues(table: SourceTable) -> Iterator[Issue]:
     for index, row in enumerate(table.rows):
         if not table.cell("key", index):
             yield issue_of("booking_key_missing", row, table.header("key"))
@@ -220,7 +221,7 @@ def _identity_issues(table: ImportTable) -> Iterator[Issue]:
     yield from repeated(table, "appointment_id", "appointment_repeated")
 
 
-def _action(table: ImportTable, index: int) -> Action | None:
+def _action(table: SourceTable, index: int) -> Action | None:
     """None where the cell holds neither of the two."""
     word = (table.cell("action", index) or ACTIONS[0]).casefold()
     return word if word in ACTIONS else None
@@ -229,7 +230,7 @@ def _action(table: ImportTable, index: int) -> Action | None:
 # -- how it is to be -------------------------------------------------------------------------
 
 
-def _value_issues(table: ImportTable, timezone: ZoneInfo, max_hours: float) -> Iterator[Issue]:
+def _value_issues(table: SourceTable, timezone: ZoneInfo, max_hours: float) -> Iterator[Issue]:
     yield from _time_issues(table, timezone, max_hours)
     for index, row in enumerate(table.rows):
         if _action(table, index) != "upsert":
@@ -243,7 +244,7 @@ def _value_issues(table: ImportTable, timezone: ZoneInfo, max_hours: float) -> I
                 yield issue_of("recipient_missing", row, table.header(name), **details)
 
 
-def _time_issues(table: ImportTable, timezone: ZoneInfo, max_hours: float) -> Iterator[Issue]:
+def _time_issues(table: SourceTable, timezone: ZoneInfo, max_hours: float) -> Iterator[Issue]:
     problems: dict[str, dict[str, str]] = {}
     for name in TIMES:
         cells = table.cells.get(name, [])
@@ -270,7 +271,7 @@ def _hours(start: str, end: str) -> float:
     return (walls[1] - walls[0]) / timedelta(hours=1)
 
 
-def _witnesses(table: ImportTable, name: str) -> dict[str, Any]:
+def _witnesses(table: SourceTable, name: str) -> dict[str, Any]:
     """The rows that contradict each other in a column of times."""
     cells = table.cells.get(name, [])
     texts = contradicting_times(text for text in cells if text)
@@ -282,7 +283,7 @@ def _flag(text: str | None) -> bool:
     return text is not None and YES_NO.get(text.casefold()) == "yes"
 
 
-def _wanted(table: ImportTable, index: int, past_until: str) -> WantedAppointment:
+def _wanted(table: SourceTable, index: int, past_until: str) -> WantedAppointment:
     action = _action(table, index)
     assert action is not None  # or the row would have an issue
     given = {name: text for name in VALUE_FIELDS if (text := table.cell(name, index)) is not None}

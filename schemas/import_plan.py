@@ -2,12 +2,11 @@
 
 Belongs here: rules over several rows (references, rows of one case), and the way from rows to
 planned requests. All of it without the network: what the account holds already is looked at
-later. Does not: columns and single rows (`import_file.py`), reading files (`files/source.py`).
+later. Does not: columns (`import_file.py`), people (`source_people.py`), reading files (`files/source.py`).
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,23 +16,20 @@ from schemas.columns import META_PREFIX, MetaField, resolve_meta
 from schemas.derived_refs import derived_ref
 from schemas.files.source import Sheet
 from schemas.identifiers import NUMBER_CHECKS
-from schemas.import_file import (
-    IMPORT_CASES,
-    ImportTable,
+from schemas.import_file import IMPORT_CASES, is_import_column, matched_columns
+from schemas.issues import Issue
+from schemas.person_columns import person_column
+from schemas.source_people import people_in, people_issues, places, repeated_customers
+from schemas.source_table import (
+    SourceTable,
     column_issues,
     in_column_order,
-    is_import_column,
     issue_of,
-    matched_columns,
     meta_issues,
     option_of,
-    people_issues,
-    person_column,
 )
-from schemas.issues import Issue
-from schemas.people import Sameness, sameness
 from schemas.texts import canonical, collision_key
-from schemas.values import YES_NO, column, marital_status, wire_date
+from schemas.values import column
 
 MAX_PEOPLE = 20
 """More customers in a case than this are more likely one reference too often in a file."""
@@ -94,7 +90,7 @@ def plan_import(
         SourceError: the columns can't be understood.
     """
     matched = matched_columns(sheet, extra, derive_ref_from)
-    table = ImportTable(sheet, matched, blank_words)
+    table = SourceTable(sheet, matched, blank_words)
     if crm_fields is not None:
         table.meta = resolve_meta(table.meta_columns, crm_fields)
     refs = _refs(table, derive_ref_from)
@@ -147,7 +143,7 @@ def _with_identity(names: Sequence[str]) -> pa.DataFrameSchema:
 # -- references -------------------------------------------------------------------------------
 
 
-def _refs(table: ImportTable, identity: Sequence[str]) -> dict[int, str]:
+def _refs(table: SourceTable, identity: Sequence[str]) -> dict[int, str]:
     """The ref of each row by index, given or derived; rows that have neither are absent."""
     refs = {}
     for index in range(len(table.rows)):
@@ -161,7 +157,7 @@ def _refs(table: ImportTable, identity: Sequence[str]) -> dict[int, str]:
 
 
 def _ref_issues(
-    table: ImportTable, refs: Mapping[int, str], identity: Sequence[str]
+    table: SourceTable, refs: Mapping[int, str], identity: Sequence[str]
 ) -> Iterator[Issue]:
     code = "identity_missing" if identity else "ref_missing"
     for index, row in enumerate(table.rows):
@@ -190,7 +186,7 @@ def _groups(refs: Mapping[int, str]) -> list[list[int]]:
 
 
 def _group_issues(
-    table: ImportTable, groups: Iterable[Sequence[int]], refs: Mapping[int, str]
+    table: SourceTable, groups: Iterable[Sequence[int]], refs: Mapping[int, str]
 ) -> Iterator[Issue]:
     for group in groups:
         if len(group) > 1 and not table.rows_are_people:
@@ -200,7 +196,7 @@ def _group_issues(
         yield from repeated_customers(table, group)
 
 
-def _only_refs(table: ImportTable, identity: Sequence[str]) -> Iterator[Issue]:
+def _only_refs(table: SourceTable, identity: Sequence[str]) -> Iterator[Issue]:
     """Totals and remarks below a table, which would become cases without customers."""
     if not any(prefix.startswith("customer") for prefix in table.entries):
         return
@@ -212,19 +208,19 @@ def _only_refs(table: ImportTable, identity: Sequence[str]) -> Iterator[Issue]:
 
 
 def _crowds(
-    table: ImportTable, groups: Iterable[Sequence[int]], max_people: int
+    table: SourceTable, groups: Iterable[Sequence[int]], max_people: int
 ) -> Iterator[Issue]:
     columns = sum(prefix.startswith("customer") for prefix in table.entries)
     for group in groups:
         if len(group) * columns <= max_people:
             continue
-        count = len(list(_places(table, "customer", group)))
+        count = len(list(places(table, "customer", group)))
         for index in group if count > max_people else ():
             details = {"count": count, "limit": max_people}
             yield issue_of("too_many_people", table.rows[index], table.header("ref"), **details)
 
 
-def _repeated(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
+def _repeated(table: SourceTable, group: Sequence[int]) -> Iterator[Issue]:
     for index in group:
         other = group[0] if index != group[0] else group[1]
         row, other_row = table.rows[index], table.rows[other]
@@ -233,7 +229,7 @@ def _repeated(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
 
 
 def _differing(
-    table: ImportTable, group: Sequence[int], refs: Mapping[int, str]
+    table: SourceTable, group: Sequence[int], refs: Mapping[int, str]
 ) -> Iterator[Issue]:
     """Case columns of the rows of one case: a blank agrees with everything."""
     if len(group) == 1:
@@ -250,50 +246,16 @@ def _differing(
                 yield issue_of("rows_differ", table.rows[index], table.header(name), other=other)
 
 
-def repeated_customers(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
-    """The same person twice in the rows (by index) of one case."""
-    known: list[tuple[int, Mapping[str, str]]] = []
-    for index in group:
-        for prefix in [prefix for prefix in table.entries if prefix.startswith("customer")]:
-            person = table.entry(prefix, index)
-            if not {"first_names", "last_name"} <= person.keys():
-                continue
-            same = (row for row, other in known if sameness(person, other) >= Sameness.PERHAPS)
-            if (first := next(same, None)) is not None:
-                header = table.header(f"{prefix}last_name")
-                yield issue_of("customer_repeated", table.rows[index], header, other=first)
-            known.append((table.rows[index], person))
-
-
 # -- requests ---------------------------------------------------------------------------------
 
 
-def _gender(text: str) -> str:
-    """The examples' two words in their case; the vendor lists none, so others stay as they are."""
-    return text.casefold() if text.casefold() in ("male", "female") else text
-
-
-def _yes_or_no(text: str) -> str:
-    return YES_NO[text.casefold()]
-
-
-_TO_WIRE: dict[str, Callable[[str], str | None]] = {
-    "date_of_birth": wire_date,
-    "dob": wire_date,
-    "marital_status": marital_status,
-    "gender": _gender,
-    "entity_id": str.casefold,
-    "is_charity": _yes_or_no,
-}
-
-
-def _planned(table: ImportTable, group: Sequence[int], refs: Mapping[int, str]) -> PlannedCase:
-    columns = tuple(prefix for index, prefix in _places(table, "customer", group))
+def _planned(table: SourceTable, group: Sequence[int], refs: Mapping[int, str]) -> PlannedCase:
+    columns = tuple(prefix for index, prefix in places(table, "customer", group))
     body = _body(table, group, refs)
     return PlannedCase(refs[group[0]], tuple(table.rows[index] for index in group), body, columns)
 
 
-def _body(table: ImportTable, group: Sequence[int], refs: Mapping[int, str]) -> dict[str, Any]:
+def _body(table: SourceTable, group: Sequence[int], refs: Mapping[int, str]) -> dict[str, Any]:
     body: dict[str, Any] = {"ref": refs[group[0]]}
     for name in ("email", "adviser_email", "notes"):
         if (value := _first_given(table, name, group)) is not None:
@@ -311,30 +273,6 @@ def _body(table: ImportTable, group: Sequence[int], refs: Mapping[int, str]) -> 
     return body
 
 
-def _first_given(table: ImportTable, name: str, group: Sequence[int]) -> str | None:
+def _first_given(table: SourceTable, name: str, group: Sequence[int]) -> str | None:
     values = (table.cell(name, index) for index in group)
     return next((value for value in values if value is not None), None)
-
-
-def people_in(
-    table: ImportTable, kind: str, group: Sequence[int]
-) -> Iterator[dict[str, str | None]]:
-    """The customers (or address-book entries) in the rows of one case, under their wire names."""
-    for index, prefix in _places(table, kind, group):
-        given = table.entry(prefix, index)
-        if kind == "address_book":
-            given = {"entity_id": "person"} | given  # person is only the likely default
-        yield {
-            name: _TO_WIRE[name](value) if name in _TO_WIRE else value
-            for name, value in given.items()
-        }
-
-
-def _places(table: ImportTable, kind: str, group: Sequence[int]) -> Iterator[tuple[int, str]]:
-    """Where the people of the rows of one case stand: row by index, and `customer_1_`."""
-    prefixes = sorted(
-        (prefix for prefix in table.entries if prefix.startswith(kind)),
-        key=lambda prefix: int(re.sub(r"\D", "", prefix) or 0),
-    )
-    for index in group:
-        yield from ((index, prefix) for prefix in prefixes if table.entry(prefix, index))

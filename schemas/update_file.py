@@ -2,7 +2,7 @@
 
 Belongs here: the pandera models of update files, the rules over their columns and rows, and
 comparing what a row wants with what a case has. Does not: reading files (`files/source.py`), what
-they have in common with files of new cases (`import_file.py`), or the network.
+all kinds of files have in common (`source_table.py`), or the network.
 """
 
 from collections import defaultdict
@@ -11,26 +11,23 @@ from dataclasses import dataclass, field
 
 import pandera.pandas as pa
 
+from schemas.column_tables import described, described_columns, markdown_table
 from schemas.columns import META_PREFIX, MetaField, match_columns, resolve_meta
 from schemas.files.source import Sheet
 from schemas.identifiers import IDENTIFIER_CHECKS
-from schemas.import_file import (
-    CUSTOMER_FIELDS,
+from schemas.issues import Issue, SourceError
+from schemas.person_columns import CUSTOMER_FIELDS
+from schemas.source_people import people_in, people_issues, repeated_customers
+from schemas.source_table import (
     META,
-    ImportTable,
+    SourceTable,
     column_issues,
-    described,
-    described_columns,
     in_column_order,
     issue_of,
-    markdown_table,
     meta_issues,
     option_of,
-    people_issues,
     repeated,
 )
-from schemas.import_plan import people_in, repeated_customers
-from schemas.issues import Issue, SourceError
 from schemas.texts import clean, collision_key, unescaped
 from schemas.values import column
 
@@ -153,7 +150,7 @@ def plan_updates(
     matched = match_columns(headers, kind.names, patterns=kind.patterns, extra=extra)
     if not KEY_FIELDS.keys() & set(matched.values()):
         raise SourceError("The file needs a column id or ref that says which case a row changes.")
-    table = ImportTable(sheet, matched, blank_words)
+    table = SourceTable(sheet, matched, blank_words)
     if crm_fields is not None:
         table.meta = resolve_meta(table.meta_columns, crm_fields)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
@@ -172,7 +169,7 @@ def plan_updates(
     )
 
 
-def _all_issues(table: ImportTable) -> Iterator[Issue]:
+def _all_issues(table: SourceTable) -> Iterator[Issue]:
     yield from meta_issues(table)
     yield from people_issues(table)
     given = [name for name in table.names if name not in KEY_FIELDS]
@@ -187,7 +184,7 @@ def _all_issues(table: ImportTable) -> Iterator[Issue]:
     yield from repeated(table, "new_ref", "new_ref_repeated", collision_key)
 
 
-def _wanted(table: ImportTable, index: int) -> WantedChange:
+def _wanted(table: SourceTable, index: int) -> WantedChange:
     meta = {
         crm_field.id: option_of(value, crm_field.options or ()) or value
         for name, crm_field in table.meta.items()

@@ -15,9 +15,10 @@ from made_sheets import Record, found, sheet
 import schemas.values
 from schemas.columns import MetaField
 from schemas.files.source import Sheet, read_sheet
-from schemas.import_file import ADDRESS_BOOK_FIELDS, CUSTOMER_FIELDS, is_import_column
+from schemas.import_file import is_import_column
 from schemas.import_plan import ImportPlan, plan_import
 from schemas.issues import Issue, SourceError
+from schemas.person_columns import ADDRESS_BOOK_FIELDS, CUSTOMER_FIELDS
 from schemas.texts import clean
 from willsuite.bodies import new_case
 
