@@ -2,12 +2,14 @@
 
 Belongs here: rules over several rows (references, rows of one case), and the way from rows to
 planned requests. All of it without the network: what the account holds already is looked at
-later. Does not: columns (`import_file.py`), people (`source_people.py`), reading files (`files/source.py`).
+later. Does not: columns (`import_file.py`), people (`source_people.py`), or reading files
+(`files/source.py`).
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandera.pandas as pa
@@ -17,14 +19,13 @@ from schemas.derived_refs import derived_ref
 from schemas.files.source import Sheet
 from schemas.identifiers import NUMBER_CHECKS
 from schemas.import_file import IMPORT_CASES, is_import_column, matched_columns
-from schemas.issues import Issue
+from schemas.issues import Issue, issue_of
 from schemas.person_columns import person_column
 from schemas.source_people import people_in, people_issues, places, repeated_customers
 from schemas.source_table import (
     SourceTable,
     column_issues,
     in_column_order,
-    issue_of,
     meta_issues,
     option_of,
 )
@@ -33,6 +34,36 @@ from schemas.values import column
 
 MAX_PEOPLE = 20
 """More customers in a case than this are more likely one reference too often in a file."""
+SENTENCES = {
+    "ref_missing": (
+        "ref is missing: without it a second run could not know the case again; fill it in, or "
+        "name identity columns with derive_ref_from."
+    ),
+    "identity_missing": "ref and one of the columns of derive_ref_from are blank; fill in one.",
+    "identity_repeated": (
+        "Row {other} has the same values in the columns of derive_ref_from; they must tell any two "
+        "cases apart."
+    ),
+    "ref_repeated": "The same ref is in row {other}; a ref names one case.",
+    "ref_alike": (
+        "ref differs from that of row {other} only by what databases often pass over (accents, "
+        "ß for ss, one emoji for another), so WillSuite may take the two for the "
+        "same; change one of them."
+    ),
+    "ref_spelling": "ref is written differently in row {other} of the same case.",
+    "rows_differ": "{column} differs from that of row {other} of the same case.",
+    "only_a_ref": (
+        "The row has nothing but a ref, like a total or a remark below a table; remove it, or fill "
+        "in its customer."
+    ),
+    "too_many_people": (
+        "The case would have {count} customers, more than {limit}; if this ref is right in all its "
+        "rows, allow them with max_people={count}."
+    ),
+    "case_rejected": "Row {other} of the same case was rejected; correct it there.",
+}
+"""What a person is told, by code. No sentence repeats a cell."""
+_issue = partial(issue_of, SENTENCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +145,7 @@ def plan_import(
         if broken := next((row for row in rows if row in by_row), None):
             for row in rows:
                 if row not in by_row:
-                    by_row[row].append(issue_of("case_rejected", row, None, other=broken))
+                    by_row[row].append(_issue("case_rejected", row, None, other=broken))
         else:
             cases.append(_planned(table, group, refs))
     plan = ImportPlan(
@@ -162,7 +193,7 @@ def _ref_issues(
     code = "identity_missing" if identity else "ref_missing"
     for index, row in enumerate(table.rows):
         if index not in refs:
-            yield issue_of(code, row, table.header("ref"))
+            yield _issue(code, row, table.header("ref"))
     first: dict[str, int] = {}
     alike: dict[int, int] = {}
     for index, ref in refs.items():
@@ -171,7 +202,7 @@ def _ref_issues(
             alike[index] = other
             alike.setdefault(other, index)
     for here, there in alike.items():
-        yield issue_of("ref_alike", table.rows[here], table.header("ref"), other=table.rows[there])
+        yield _issue("ref_alike", table.rows[here], table.header("ref"), other=table.rows[there])
 
 
 # -- rows that make one case ------------------------------------------------------------------
@@ -204,7 +235,7 @@ def _only_refs(table: SourceTable, identity: Sequence[str]) -> Iterator[Issue]:
     others = [name for name in others if person_column(name) or name not in identity]
     for index in (~table.frame[others].notna().any(axis=1)).to_numpy().nonzero()[0].tolist():
         if table.cell("ref", index) or any(table.cell(name, index) for name in identity):
-            yield issue_of("only_a_ref", table.rows[index], table.header("ref"))
+            yield _issue("only_a_ref", table.rows[index], table.header("ref"))
 
 
 def _crowds(
@@ -217,7 +248,7 @@ def _crowds(
         count = len(list(places(table, "customer", group)))
         for index in group if count > max_people else ():
             details = {"count": count, "limit": max_people}
-            yield issue_of("too_many_people", table.rows[index], table.header("ref"), **details)
+            yield _issue("too_many_people", table.rows[index], table.header("ref"), **details)
 
 
 def _repeated(table: SourceTable, group: Sequence[int]) -> Iterator[Issue]:
@@ -225,7 +256,7 @@ def _repeated(table: SourceTable, group: Sequence[int]) -> Iterator[Issue]:
         other = group[0] if index != group[0] else group[1]
         row, other_row = table.rows[index], table.rows[other]
         code = "ref_repeated" if table.cell("ref", index) else "identity_repeated"
-        yield issue_of(code, row, table.header("ref"), other=other_row)
+        yield _issue(code, row, table.header("ref"), other=other_row)
 
 
 def _differing(
@@ -237,13 +268,13 @@ def _differing(
     for index in group[1:]:
         if refs[index] != refs[group[0]]:
             other = table.rows[group[0]]
-            yield issue_of("ref_spelling", table.rows[index], table.header("ref"), other=other)
+            yield _issue("ref_spelling", table.rows[index], table.header("ref"), other=other)
     for name in [name for name in table.names if name != "ref" and not person_column(name)]:
         given = [index for index in group if table.cells[name][index] is not None]
         for index in given[1:]:
             if table.cells[name][index] != table.cells[name][given[0]]:
                 other = table.rows[given[0]]
-                yield issue_of("rows_differ", table.rows[index], table.header(name), other=other)
+                yield _issue("rows_differ", table.rows[index], table.header(name), other=other)
 
 
 # -- requests ---------------------------------------------------------------------------------

@@ -7,12 +7,26 @@ wire form. Does not: their columns (`person_columns.py`), or whether two records
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
-from schemas.issues import Issue
+from schemas.issues import Issue, issue_of
 from schemas.people import Sameness, sameness
 from schemas.person_columns import OF_ORGANISATIONS, REQUIRED_OF_CUSTOMERS
-from schemas.source_table import SourceTable, issue_of
+from schemas.source_table import SourceTable
 from schemas.values import YES_NO, marital_status, wire_date
+
+SENTENCES = {
+    "required": (
+        "{column} is missing; WillSuite needs title, first names and last name of each customer."
+    ),
+    "customer_repeated": "This customer is in the same case twice (row {other}).",
+    "organisation_name": "{column} is missing; an organisation needs a name.",
+    "not_an_organisation": (
+        "{column} is only for organisations; write organisation into entity_id, or clear it."
+    ),
+}
+"""What a person is told, by code. No sentence repeats a cell."""
+_issue = partial(issue_of, SENTENCES)
 
 
 def _gender(text: str) -> str:
@@ -47,7 +61,7 @@ def _customer_issues(table: SourceTable, prefix: str, index: int) -> Iterator[Is
     given = table.entry(prefix, index)
     for name in REQUIRED_OF_CUSTOMERS:
         if name not in given:
-            yield issue_of("required", table.rows[index], table.header(prefix + name))
+            yield _issue("required", table.rows[index], table.header(prefix + name))
 
 
 def _address_book_issues(table: SourceTable, prefix: str, index: int) -> Iterator[Issue]:
@@ -55,11 +69,11 @@ def _address_book_issues(table: SourceTable, prefix: str, index: int) -> Iterato
     row = table.rows[index]
     if given.get("entity_id", "person").casefold() == "organisation":
         if "name" not in given:
-            yield issue_of("organisation_name", row, table.header(f"{prefix}name"))
+            yield _issue("organisation_name", row, table.header(f"{prefix}name"))
         return
     for name in OF_ORGANISATIONS:
         if name in given:
-            yield issue_of("not_an_organisation", row, table.header(prefix + name))
+            yield _issue("not_an_organisation", row, table.header(prefix + name))
 
 
 def repeated_customers(table: SourceTable, group: Sequence[int]) -> Iterator[Issue]:
@@ -73,7 +87,7 @@ def repeated_customers(table: SourceTable, group: Sequence[int]) -> Iterator[Iss
             same = (row for row, other in known if sameness(person, other) >= Sameness.PERHAPS)
             if (first := next(same, None)) is not None:
                 header = table.header(f"{prefix}last_name")
-                yield issue_of("customer_repeated", table.rows[index], header, other=first)
+                yield _issue("customer_repeated", table.rows[index], header, other=first)
             known.append((table.rows[index], person))
 
 

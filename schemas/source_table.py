@@ -9,7 +9,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import pandas as pd
 import pandera.pandas as pa
@@ -18,87 +18,23 @@ from schemas.blank_words import refuse_words_for_nothing, stand_for_nothing, wit
 from schemas.columns import META_PREFIX, MetaField
 from schemas.files.source import Sheet
 from schemas.identifiers import CLEANED, IDENTIFIER_FIELDS, IDENTIFIER_SENTENCES, cleaned
-from schemas.issues import Issue
+from schemas.issues import Issue, issue_of
 from schemas.person_columns import PEOPLE, REQUIRED_OF_CUSTOMERS, person_column
 from schemas.texts import canonical
 from schemas.values import SENTENCES, column, contradiction_in, date_problems
-from schemas.wall_times import TIME_SENTENCES
 
 META = {f"{META_PREFIX}.+": column("a CRM field, by its label or its id; its options are checked")}
-ROW_SENTENCES = {
+CELL_SENTENCES = {
     **SENTENCES,
-    **TIME_SENTENCES,
     **IDENTIFIER_SENTENCES,
-    "booking_key_missing": (
-        "{column} is missing: without it a second run could not know the appointment again."
-    ),
-    "booking_key_repeated": "The same key is in row {other}; a key names one booking.",
-    "appointment_repeated": (
-        "The same appointment is in row {other}; two bookings can't share one."
-    ),
-    "action": "{column} must be upsert or delete; blank means upsert.",
-    "not_an_id": (
-        "{column} has characters that no id of WillSuite has; copy the id anew (a reference goes "
-        "into case_ref)."
-    ),
-    "case_missing": (
-        "case_id and case_ref are blank; one of them must say whose appointment it is."
-    ),
-    "required_of_appointment": (
-        "{column} is missing; an appointment needs an adviser, a start and an end."
-    ),
-    "end_before_start": "{column} must be later than the start.",
-    "too_many_hours": (
-        "{column} is {count} hours after the start, more than {limit}; correct it, or, if it is "
-        "right, allow it with max_hours={count}."
-    ),
-    "recipient_missing": (
-        "{column} asks for a message, but {recipient} is blank; fill it in, or write no."
-    ),
     "blank_word": (
         "{column} holds a word for nothing; empty the cell, or run with blank_words=[{word}] to "
         "have all such cells blank."
     ),
-    "ref_missing": (
-        "ref is missing: without it a second run could not know the case again; fill it in, or "
-        "name identity columns with derive_ref_from."
-    ),
-    "identity_missing": "ref and one of the columns of derive_ref_from are blank; fill in one.",
-    "identity_repeated": (
-        "Row {other} has the same values in the columns of derive_ref_from; they must tell any two "
-        "cases apart."
-    ),
-    "ref_repeated": "The same ref is in row {other}; a ref names one case.",
-    "ref_alike": (
-        "ref differs from that of row {other} only by what databases often pass over (accents, "
-        "ß for ss, one emoji for another), so WillSuite may take the two for the "
-        "same; change one of them."
-    ),
-    "ref_spelling": "ref is written differently in row {other} of the same case.",
-    "rows_differ": "{column} differs from that of row {other} of the same case.",
-    "required": (
-        "{column} is missing; WillSuite needs title, first names and last name of each customer."
-    ),
-    "only_a_ref": (
-        "The row has nothing but a ref, like a total or a remark below a table; remove it, or fill "
-        "in its customer."
-    ),
-    "too_many_people": (
-        "The case would have {count} customers, more than {limit}; if this ref is right in all its "
-        "rows, allow them with max_people={count}."
-    ),
-    "customer_repeated": "This customer is in the same case twice (row {other}).",
-    "organisation_name": "{column} is missing; an organisation needs a name.",
-    "not_an_organisation": (
-        "{column} is only for organisations; write organisation into entity_id, or clear it."
-    ),
     "meta_option": "{column} must be one of the options of this CRM field: {options}.",
-    "key_missing": "id and ref are blank; one of them must say which case the row changes.",
-    "nothing_given": "The file has no column that says what to change, such as notes.",
-    "case_repeated": "The same case is in row {other}; give all its changes in one row.",
-    "new_ref_repeated": "The same new_ref is in row {other}; a reference names one case.",
-    "case_rejected": "Row {other} of the same case was rejected; correct it there.",
 }
+"""What a person is told of single cells, whichever flow the file is for."""
+_issue = partial(issue_of, CELL_SENTENCES)
 _EXACT_FIELDS = frozenset({"tel_1", "tel_2", "postcode", "email"})
 """Of a person: fields of which every sign counts."""
 _NEVER_A_WORD = _EXACT_FIELDS | {"date_of_birth", "dob", "email_recipient", "sms_recipient"}
@@ -175,7 +111,7 @@ class SourceTable:
             self.frame[name] = texts.mask(found)
             for index in found.to_numpy().nonzero()[0].tolist():
                 word = json.dumps(texts.iloc[index])
-                yield issue_of("blank_word", self.rows[index], self.header(name), word=word)
+                yield _issue("blank_word", self.rows[index], self.header(name), word=word)
 
     def _free_texts(self) -> dict[str, pd.Series]:
         """The cells of columns in which anything may stand, by header."""
@@ -213,23 +149,19 @@ class SourceTable:
         }
 
 
-def issue_of(code: str, row: int, header: str | None, **details: Any) -> Issue:
-    """An issue with the sentence of its code."""
-    return Issue(row, header, code, ROW_SENTENCES[code].format(column=header, **details))
-
-
 def repeated(
-    table: SourceTable, name: str, code: str, key: Callable[[str], str] = canonical
-) -> Iterator[Issue]:
-    """The same `key` in two rows: which of them would come last is anybody's guess."""
+    table: SourceTable, name: str, key: Callable[[str], str] = canonical
+) -> Iterator[tuple[int, int]]:
+    """Each row with the same `key` as another, and that one: which of them would come last is
+    anybody's guess.
+    """
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(table.rows):
         if value := table.cell(name, index):
             rows[key(value)].append(row)
     for same in rows.values():
         for row in same if len(same) > 1 else ():
-            other = same[0] if row != same[0] else same[1]
-            yield issue_of(code, row, table.header(name), other=other)
+            yield row, same[0] if row != same[0] else same[1]
 
 
 def in_column_order(table: SourceTable) -> Callable[[Issue], tuple[int, str]]:
@@ -241,7 +173,9 @@ def in_column_order(table: SourceTable) -> Callable[[Issue], tuple[int, str]]:
 # -- columns, one at a time -------------------------------------------------------------------
 
 
-def column_issues(table: SourceTable, model: pa.DataFrameSchema) -> Iterator[Issue]:
+def column_issues(
+    table: SourceTable, model: pa.DataFrameSchema, sentences: Mapping[str, str] = CELL_SENTENCES
+) -> Iterator[Issue]:
     """What the model finds: single cells that aren't what their column holds.
 
     Columns that the model doesn't have (identity columns) are not looked at.
@@ -262,7 +196,7 @@ def column_issues(table: SourceTable, model: pa.DataFrameSchema) -> Iterator[Iss
         witnesses = _witnesses(table, texts) if code == "date" else {}
         for index in sorted({int(index) for index in found["index"]}):
             exact = details[index] if details is not None else code
-            yield issue_of(exact, table.rows[index], header, limit=limit, **witnesses)
+            yield issue_of(sentences, exact, table.rows[index], header, limit=limit, **witnesses)
 
 
 def _witnesses(table: SourceTable, texts: pd.Series) -> Mapping[str, int]:
@@ -290,9 +224,7 @@ def meta_issues(table: SourceTable) -> Iterator[Issue]:
         for index, value in enumerate(table.cells[name]):
             if value is not None and option_of(value, crm_field.options) is None:
                 options = ", ".join(crm_field.options)
-                yield issue_of(
-                    "meta_option", table.rows[index], table.header(name), options=options
-                )
+                yield _issue("meta_option", table.rows[index], table.header(name), options=options)
 
 
 def option_of(value: str, options: Sequence[str]) -> str | None:

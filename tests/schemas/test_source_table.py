@@ -8,11 +8,9 @@ from schemas.import_file import IMPORT_CASES, matched_columns
 from schemas.issues import Issue
 from schemas.person_columns import ADDRESS_BOOK_FIELDS, CUSTOMER_FIELDS
 from schemas.source_table import (
-    ROW_SENTENCES,
     SourceTable,
     column_issues,
     in_column_order,
-    issue_of,
     meta_issues,
     option_of,
 )
@@ -105,16 +103,6 @@ def test_of_options_that_differ_in_case_only_the_very_one_is_meant():
 
 
 # -- issues ----------------------------------------------------------------------------------
-
-
-def test_every_sentence_can_be_said():
-    rows = {"other": 3, "one": 4, "count": 21}
-    details = {**rows, "limit": 25, "options": "a, b", "zone": "A/B", "recipient": "Another"}
-    details |= {"word": '"nan"'}
-    for code in ROW_SENTENCES:
-        said = issue_of(code, 2, "The Column", **details).message
-        assert "{" not in said
-        assert said.endswith(".")
 
 
 def test_issues_are_sorted_from_left_to_right_and_those_of_the_row_come_first():
