@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from schemas.columns import letters_of, normalised
 from schemas.files import delimited, parquet, workbooks
 from schemas.files.content import content_of
+from schemas.files.header import Header, refuse_values_without_name, take_header
 from schemas.files.structure import structure_issue
 from schemas.issues import Issue, SourceError
 from schemas.texts import clean
@@ -119,65 +120,6 @@ def read_sheet(
     return _sheet(description, records, is_known, marks, hidden)
 
 
-# -- header ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Header:
-    row: int
-    names: list[str]
-    """One per column, "" where there is none."""
-
-    @property
-    def first_row(self) -> int:
-        """The row below the header."""
-        return self.row + 1
-
-    @property
-    def width(self) -> int:
-        """The number of columns up to the last named one."""
-        return max(position for position, name in enumerate(self.names, 1) if name)
-
-
-def _header(records: Iterator[Sequence[str]], is_known: Callable[[str], bool]) -> _Header:
-    """Take records up to the header, which is the first that isn't blank."""
-    named = ((row, [clean(cell) for cell in record]) for row, record in enumerate(records, 1))
-    header = next((_Header(row, names) for row, names in named if any(names)), None)
-    if header is None:
-        raise SourceError("The file is empty.")
-    if not any(is_known(name) for name in header.names if name):
-        where = "The first row" if header.row == 1 else f"Row {header.row}, the first with a value,"
-        raise SourceError(
-            f"{where} holds none of the column names that are known; is the header missing?"
-        )
-    _refuse_equal_names(header.names)
-    return header
-
-
-def _refuse_equal_names(names: list[str]) -> None:
-    positions: dict[str, list[int]] = {}
-    for position, name in enumerate(names):
-        positions.setdefault(name.casefold(), []).append(position)
-    for name, same in positions.items():
-        if name and len(same) > 1:
-            which = " and ".join(_place(position) for position in same)
-            raise SourceError(f"Columns {which} have the same name. Rename or remove one.")
-
-
-def _refuse_values_without_name(names: list[str], table: pa.Table) -> None:
-    for position, name in enumerate(names):
-        if not name and table[position].null_count < len(table):
-            raise SourceError(
-                f"Column {_place(position)} has values but no name. Give it a name in the header, "
-                "or remove its values."
-            )
-
-
-def _place(position: int) -> str:
-    """A column as people find it: by the letter of a spreadsheet, and by its number."""
-    return f"{letters_of(position)} ({position + 1})"
-
-
 # -- cells -----------------------------------------------------------------------------------
 
 
@@ -201,10 +143,10 @@ def _sheet(
     marks: workbooks.Marks,
     hidden: str,
 ) -> Sheet:
-    header = _header(records, is_known)
+    header = take_header(records, is_known)
     findings = _Findings()
     table = _cleaned(records, header, findings)
-    _refuse_values_without_name(header.names, table)
+    refuse_values_without_name(header.names, table)
     error_cells = _error_cells(table, header)
     findings.joined += _repeated_headers(table, header)
     table = table.select([position for position, name in enumerate(header.names) if name])
@@ -227,7 +169,7 @@ def _sheet(
     )
 
 
-def _cleaned(records: Iterator[Sequence[str]], header: _Header, findings: _Findings) -> pa.Table:
+def _cleaned(records: Iterator[Sequence[str]], header: Header, findings: _Findings) -> pa.Table:
     """The records below the header as a table of texts, with null for blank."""
     fields = [pa.field(str(position), pa.large_string()) for position in range(len(header.names))]
     batches = []
@@ -249,7 +191,7 @@ def _cleaned(records: Iterator[Sequence[str]], header: _Header, findings: _Findi
 
 
 def _even(
-    batch: list[Sequence[str]], first_row: int, header: _Header, findings: _Findings
+    batch: list[Sequence[str]], first_row: int, header: Header, findings: _Findings
 ) -> Iterator[Sequence[str]]:
     """`batch` with as many cells in each record as the header has."""
     width = len(header.names)
@@ -324,7 +266,7 @@ def _without_hidden(
 # -- issues ----------------------------------------------------------------------------------
 
 
-def _error_cells(table: pa.Table, header: _Header) -> list[tuple[int, int]]:
+def _error_cells(table: pa.Table, header: Header) -> list[tuple[int, int]]:
     """Rows, and positions of columns, of cells in which a spreadsheet shows an error."""
     return [
         (header.first_row + index, position)
@@ -333,7 +275,7 @@ def _error_cells(table: pa.Table, header: _Header) -> list[tuple[int, int]]:
     ]
 
 
-def _repeated_headers(table: pa.Table, header: _Header) -> list[int]:
+def _repeated_headers(table: pa.Table, header: Header) -> list[int]:
     """Rows that repeat the header, as files put together have them."""
     names = {position: normalised(name) for position, name in enumerate(header.names) if name}
     first = next(iter(names))
@@ -354,7 +296,7 @@ def _repeated_headers(table: pa.Table, header: _Header) -> list[int]:
 def _issues(
     findings: _Findings,
     error_cells: list[tuple[int, int]],
-    header: _Header,
+    header: Header,
     rows: set[int],
     without_result: Sequence[tuple[int, int]],
 ) -> list[Issue]:
@@ -379,7 +321,7 @@ def _issues(
     return [issue for *_, issue in sorted(found, key=lambda entry: entry[:2])]
 
 
-def _doubts(cells: list[tuple[int, int]], header: _Header, rows: set[int]) -> list[Issue]:
+def _doubts(cells: list[tuple[int, int]], header: Header, rows: set[int]) -> list[Issue]:
     return [
         structure_issue(row, name, "number_format")
         for row, position in cells
@@ -387,7 +329,7 @@ def _doubts(cells: list[tuple[int, int]], header: _Header, rows: set[int]) -> li
     ]
 
 
-def _uneven(row: int, count: int, header: _Header) -> Issue:
+def _uneven(row: int, count: int, header: Header) -> Issue:
     if count > len(header.names):
         return structure_issue(row, None, "too_many_cells", count=count, columns=len(header.names))
     return structure_issue(row, None, "too_few_cells", count=count, columns=header.width)
