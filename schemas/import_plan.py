@@ -142,7 +142,8 @@ def plan_import(
     cases = []
     for group in groups:
         rows = [table.rows[index] for index in group]
-        if broken := next((row for row in rows if row in by_row), None):
+        broken = next((row for row in rows if row in by_row), None)
+        if broken is not None:
             for row in rows:
                 if row not in by_row:
                     by_row[row].append(_issue("case_rejected", row, None, other=broken))

@@ -16,7 +16,10 @@ from schemas.texts import clean
 
 @dataclass(frozen=True)
 class Header:
+    """Names of columns, and in which row they stand."""
+
     row: int
+    """Of a table from Python it is -1, so that row 0 is the first."""
     names: list[str]
     """One per column, "" where there is none."""
 
@@ -31,14 +34,32 @@ class Header:
         return max(position for position, name in enumerate(self.names, 1) if name)
 
 
-def take_header(records: Iterator[Sequence[str]], is_known: Callable[[str], bool]) -> Header:
-    """Take records up to the header, which is the first that isn't blank."""
-    named = ((row, [clean(cell) for cell in record]) for row, record in enumerate(records, 1))
+FIRST_OF_A_FILE = 1
+"""The first row, as a spreadsheet shows it."""
+FIRST_OF_A_TABLE = -1
+"""The names of a table from Python stand in no row; its own rows count from 0."""
+
+
+def take_header(
+    records: Iterator[Sequence[str]],
+    is_known: Callable[[str], bool],
+    first_row: int = FIRST_OF_A_FILE,
+) -> Header:
+    """Take records up to the header, which is the first that isn't blank.
+
+    Raises:
+        SourceError: there is none, none of its names is known, or two are equal.
+    """
+    named = (
+        (row, [clean(cell) for cell in record]) for row, record in enumerate(records, first_row)
+    )
     header = next((Header(row, names) for row, names in named if any(names)), None)
     if header is None:
         raise SourceError("The file is empty.")
     if not any(is_known(name) for name in header.names if name):
         where = "The first row" if header.row == 1 else f"Row {header.row}, the first with a value,"
+        if first_row == FIRST_OF_A_TABLE:
+            raise SourceError("The table has none of the column names that are known.")
         raise SourceError(
             f"{where} holds none of the column names that are known; is the header missing?"
         )
@@ -57,6 +78,11 @@ def _refuse_equal_names(names: list[str]) -> None:
 
 
 def refuse_values_without_name(names: list[str], table: pa.Table) -> None:
+    """Values of which nobody knows what they are are not left out without a word.
+
+    Raises:
+        SourceError: a column has values but no name.
+    """
     for position, name in enumerate(names):
         if not name and table[position].null_count < len(table):
             raise SourceError(

@@ -1,7 +1,8 @@
-"""Files people bring: CSV as people really save it, Parquet, Excel workbooks.
+"""Files people bring: CSV as people really save it, Parquet, Excel workbooks; tables from Python.
 
 Belongs here: which kind a file is, its header, and its cells as clean texts with row numbers as a
-spreadsheet shows them. Does not: what a column means (`import_file.py` and its like).
+spreadsheet shows them. Does not: what a column means (`import_file.py` and its like), or several
+files as one (`several.py`).
 
 Whatever the kind, a file comes down to records of texts, the header being one of them; the same
 header rules and the same cleaning then hold for all kinds.
@@ -23,7 +24,13 @@ import pyarrow.compute as pc
 from schemas.columns import letters_of, normalised
 from schemas.files import delimited, parquet, workbooks
 from schemas.files.content import content_of
-from schemas.files.header import Header, refuse_values_without_name, take_header
+from schemas.files.header import (
+    FIRST_OF_A_FILE,
+    FIRST_OF_A_TABLE,
+    Header,
+    refuse_values_without_name,
+    take_header,
+)
 from schemas.files.structure import structure_issue
 from schemas.issues import Issue, SourceError
 from schemas.texts import clean
@@ -69,7 +76,8 @@ class Sheet:
     frame: pd.DataFrame
     """The header's texts as columns, every one of dtype `str`; clean cells, blank ones missing."""
     rows: list[int]
-    """The row of each frame row as a spreadsheet shows it: the header is row 1."""
+    """The row of each frame row as a spreadsheet shows it: the header is row 1. Of a table from
+    Python its position, from 0 on."""
     issues: list[Issue]
     """What is wrong with the structure or the text of single rows, which are in `frame` too."""
     surplus: dict[int, list[str]]
@@ -81,6 +89,8 @@ class Sheet:
     doubts: list[Issue] = field(default_factory=list)
     """What is wrong with single cells where they are to be taken sign by sign: references, keys,
     phones, postcodes."""
+    files: Sequence[str] = ()
+    """The names of several files that were read as one, in whose rows `RowOfFile` tells them."""
 
 
 def read_sheet(
@@ -120,6 +130,19 @@ def read_sheet(
     return _sheet(description, records, is_known, marks, hidden)
 
 
+def read_table(table: pd.DataFrame | pa.Table, *, is_known: Callable[[str], bool]) -> Sheet:
+    """Read a table of a Python program, as if it had been written to Parquet.
+
+    Its rows are known by their position, from 0 on: `frame.iloc[row]`, `table.slice(row, 1)`.
+
+    Raises:
+        SourceError: it can't be used as a whole.
+    """
+    kind = "pandas DataFrame" if isinstance(table, pd.DataFrame) else "Arrow table"
+    records = parquet.records_of(table)
+    return _sheet(kind, records, is_known, workbooks.Marks(), "refuse", FIRST_OF_A_TABLE)
+
+
 # -- cells -----------------------------------------------------------------------------------
 
 
@@ -142,8 +165,9 @@ def _sheet(
     is_known: Callable[[str], bool],
     marks: workbooks.Marks,
     hidden: str,
+    first_row: int = FIRST_OF_A_FILE,
 ) -> Sheet:
-    header = take_header(records, is_known)
+    header = take_header(records, is_known, first_row)
     findings = _Findings()
     table = _cleaned(records, header, findings)
     refuse_values_without_name(header.names, table)
@@ -164,7 +188,7 @@ def _sheet(
         issues=_issues(findings, error_cells, header, set(rows), marks.without_result),
         doubts=_doubts(marks.shown_otherwise, header, set(rows)),
         surplus=findings.surplus,
-        blank_rows=header.first_row - 2 + len(kept) - len(rows),
+        blank_rows=header.row - first_row + len(kept) - len(rows),
         description=description,
     )
 
