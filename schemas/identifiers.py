@@ -5,6 +5,8 @@ which an identifier is sent. Does not: which columns are such (`import_file.py` 
 when two of them are the same (`texts.py`).
 """
 
+import re
+
 import pandas as pd
 
 from schemas.texts import visible
@@ -32,6 +34,7 @@ CLEANED = "Signs that nobody sees were left out of {columns}."
 """Said of a row that is sent with other identifiers than its cells have."""
 
 _WHOLE = r"^-?[0-9]+\.0+\Z"
+_WHOLE_PARTS = r"(-?[0-9]+)\.0+"
 _FRACTION = r"^-?[0-9]+\.0*[1-9][0-9]*\Z"
 _ROUNDED = r"^-?[0-9]\.[0-9]+[eE][+-]?[0-9]+\Z|^-?[0-9][eE]\+[0-9]+\Z|^#{2,}\Z"
 
@@ -55,6 +58,16 @@ IDENTIFIER_CHECKS = (
     *NUMBER_CHECKS,
     check("identifier_type", lambda texts: ~texts.str.match(_OTHER_TYPE)),
 )
+
+
+def whole_form(identifier: str) -> str | None:
+    """What a number was before a program added .0 to it; None where it has none.
+
+    A column of such is refused; beside numbers like 1.1 a single one may be meant, unless the
+    account has the whole form.
+    """
+    found = re.fullmatch(_WHOLE_PARTS, identifier)
+    return found[1] if found else None
 
 
 def cleaned(texts: pd.Series) -> pd.Series:

@@ -17,6 +17,7 @@ from protocols.reading.found import Found
 from protocols.reading.lookup import current_cases
 from protocols.rows.ledger import STOPPED, Entry
 from schemas.appointment_file import RECIPIENTS, WantedAppointment
+from schemas.identifiers import whole_form
 from schemas.outcomes import AppointmentOutcome, Outcome, RowOutcome
 from schemas.texts import canonical, clean
 from tasks.policy import RunError
@@ -86,6 +87,10 @@ SENTENCES = {
         "An earlier version of this program kept one appointment for keys that differ only in "
         "case or width, and this file has several such; run the row whose appointment it is in a "
         "file without the others first."
+    ),
+    "key_decimal": (
+        "The journal has an appointment for this key without the .0, which a program may have "
+        "added to a number; write the key without."
     ),
     "in_the_past": (
         "The appointment has begun already, and the row would have a message sent about it "
@@ -230,6 +235,8 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
         )
     elif journal and booking is None and journal.is_ambiguous(entry.key):
         entry.end(Outcome.CONFLICT, "key_ambiguous")
+    elif journal and booking is None and _has_whole_form(entry.key, journal):
+        entry.end(Outcome.REJECTED, "key_decimal")
     elif journal and given_id and journal.is_anothers(entry.key, given_id):
         entry.end(Outcome.CONFLICT, "other_key")
     elif entry.wanted.action == "delete":
@@ -243,6 +250,11 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
         # of what was sent while it was still to come there is nothing to be said
         entry.step, entry.action, entry.values = None, "none", {}
         entry.end(Outcome.REJECTED, "in_the_past", flags=", ".join(flags))
+
+
+def _has_whole_form(key: str, journal: Journal) -> bool:
+    whole = whole_form(key)
+    return whole is not None and journal.booking(whole) is not None
 
 
 def _begin(entry: BookingEntry, step: Step, values: Mapping[str, str | bool] | None = None) -> None:
