@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from protocols.appointments.bookings import SENTENCES as APPOINTMENT_SENTENCES
 from protocols.appointments.echoes import SENTENCES as ECHO_SENTENCES
+from protocols.appointments.entries import SENTENCES as APPOINTMENT_SENTENCES
 from protocols.importing.entries import SENTENCES as NEW_CASE_SENTENCES
 from protocols.updating.changes import SENTENCES as CHANGE_SENTENCES
 from schemas.appointment_file import SENTENCES as APPOINTMENT_FILE_SENTENCES

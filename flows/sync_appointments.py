@@ -32,16 +32,9 @@ from protocols.account.journal import Journal, journal_path, open_journal
 from protocols.account.journal_marks import check_marks
 from protocols.account.known import JournalMark, known_account
 from protocols.account.lock import Waiting, account_lock
-from protocols.appointments.bookings import (
-    BookingEntry,
-    booking_entry,
-    find_cases_of,
-    plan,
-    report_doubts,
-    sent_values,
-    settle,
-)
+from protocols.appointments.bookings import find_cases_of, plan, report_doubts, sent_values, settle
 from protocols.appointments.echoes import EchoCheck
+from protocols.appointments.entries import BookingEntry, booking_entry
 from protocols.appointments.sync import Syncer, keep_in_step
 from protocols.rows.ledger import Ledger
 from protocols.rows.run_files import run_folder

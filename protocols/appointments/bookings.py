@@ -1,30 +1,27 @@
 """What is to be done about each booking of a file, by what the journal knows of it.
 
-Belongs here: the entries of a run that keeps appointments in step, the sentences of their codes,
-the step that a row asks for, and what a person says about an uncertain one. Does not: sending
-(`appointments/sync.py`), or the journal's file (`account/journal.py`).
+Belongs here: the step that a row asks for, and what a person says about an uncertain one. Does
+not: the entries and their sentences (`appointments/entries.py`), sending (`appointments/sync.py`),
+or the journal's file (`account/journal.py`).
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 from protocols.account.journal import PENDING, Booking, BookingState, Journal
+from protocols.appointments.entries import BookingEntry, Step, flags_of
 from protocols.reading.found import Found
 from protocols.reading.lookup import current_cases
-from protocols.rows.ledger import STOPPED, Entry
-from schemas.appointment_file import RECIPIENTS, WantedAppointment
+from schemas.appointment_file import WantedAppointment
 from schemas.identifiers import whole_form
-from schemas.outcomes import AppointmentOutcome, Outcome, RowOutcome
+from schemas.outcomes import Outcome
 from schemas.texts import canonical, clean
 from tasks.policy import RunError
 from tasks.progress import Progress
 from willsuite.ids import is_id
 
-AGAIN = "Run the same file again."
 FIXED_FIELDS = {"adviser_email": "the adviser", "zoom_meeting": "the Zoom meeting"}
 """What the vendor's update doesn't take."""
 CASE_REF = "case_ref"
@@ -32,121 +29,6 @@ CASE_REF = "case_ref"
 NOT_CREATED = "not created"
 MESSAGE_SETTLED = "message settled"
 """What a person says of uncertain appointments and messages, the first time; see `numbered`."""
-
-SENTENCES = {
-    "stopped": STOPPED,
-    "interrupted": f"The run was stopped while this row was under way. {AGAIN}",
-    "creation_unsure": (
-        "It isn't known whether this appointment was made, so it is not sent again. Look into the "
-        'adviser\'s diary, and run the file again with resolve={{"{key}": "<the appointment\'s '
-        'id>"}}, or with resolve={{"{key}": "{word}"}} if it isn\'t there.'
-    ),
-    "message_unsure": (
-        "It isn't known whether a message of this appointment ({flags}) went out, so it is not "
-        "sent again. Ask the client; then run the file again with "
-        'resolve={{"{key}": "{word}"}}. To have it sent after all, write no for it, run the file, '
-        "and then yes again."
-    ),
-    "change_unsure": f"It isn't known whether this change was made; repeating it is safe. {AGAIN}",
-    "deletion_unsure": (
-        f"It isn't known whether this appointment was deleted; repeating it is safe. {AGAIN}"
-    ),
-    "missing_unsure": (
-        "WillSuite says that it has no such appointment; that is believed when it says so again "
-        f"after a while, and shows the case. {AGAIN}"
-    ),
-    "case_missing": (
-        "WillSuite has neither this appointment nor its case just now, so it isn't known what "
-        f"became of it. {AGAIN} If the case is really gone, take the row out."
-    ),
-    "value_fails": (
-        "WillSuite failed {attempts} time(s) with this change and took others: a value of this row "
-        "may be too long or not storable (an emoji, say). Correct it; repeating it is safe."
-    ),
-    "unreachable": f"WillSuite could not be reached. {AGAIN}",
-    "no_case": "WillSuite has no case with this reference; correct it.",
-    "case_ref_twice": "More than one case has this reference: {ids}. Give the case_id instead.",
-    "not_found": "WillSuite has no such appointment, or no such case; correct the row.",
-    "gone": (
-        "WillSuite has no such appointment any more; somebody has deleted it. Take the row out, "
-        "write delete as its action, or run with recreate=True to make a new one."
-    ),
-    "fixed": (
-        "{what} of an appointment can't be changed; run with recreate=True, which deletes it and "
-        "makes a new one (with the messages that the row asks for), or put back what it was."
-    ),
-    "other_appointment": (
-        "The journal has another appointment for this key ({appointment_id}); correct the key or "
-        "the appointment_id."
-    ),
-    "other_key": (
-        "The journal has this appointment for another key; use that key, or correct the "
-        "appointment_id."
-    ),
-    "key_ambiguous": (
-        "An earlier version of this program kept one appointment for keys that differ only in "
-        "case or width, and this file has several such; run the row whose appointment it is in a "
-        "file without the others first."
-    ),
-    "key_decimal": (
-        "The journal has an appointment for this key without the .0, which a program may have "
-        "added to a number; write the key without."
-    ),
-    "in_the_past": (
-        "The appointment has begun already, and the row would have a message sent about it "
-        "({flags}); correct the time, write no for the message, or run with allow_past=True."
-    ),
-    "case_of_deletion": "Give the case_id or case_ref of the appointment, too.",
-    "never_made": "No appointment was made for this key, so there is none to delete.",
-    "was_gone": "It was deleted already, by somebody else.",
-}
-
-
-class Step(StrEnum):
-    """What is sent for a row."""
-
-    DELETE = "delete"
-    UPDATE = "update"
-    RECREATE = "recreate"
-    CREATE = "create"
-
-
-@dataclass(slots=True, kw_only=True)
-class BookingEntry(Entry):
-    """One row and what has become of it."""
-
-    sentences: ClassVar[Mapping[str, str]] = SENTENCES
-
-    wanted: WantedAppointment = field(repr=False)
-    wanted_case: str | None = None
-    """The id of the row's case, where it was given or found by its reference."""
-    appointment_id: str | None = None
-    step: Step | None = None
-    values: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
-    """What the step sends, under the wire names."""
-    is_open: bool = False
-    """Its last answer left open whether it was carried out, and it may be repeated."""
-    missed_by: set[str] = field(default_factory=set)
-    """Methods that have met a 404 in an earlier round: the next one may be believed."""
-
-    def row_outcomes(self) -> Iterable[RowOutcome]:
-        """As `Entry.row_outcomes`, with the appointment's id."""
-        for row in Entry.row_outcomes(self):
-            yield AppointmentOutcome(
-                row.row, row.key, row.action, row.outcome, row.case_id, row.code, row.message,
-                row.attempts, self.appointment_id,
-            )  # fmt: skip
-
-
-def booking_entry(wanted: WantedAppointment) -> BookingEntry:
-    """The entry of a row that nothing was done about yet."""
-    return BookingEntry(
-        rows=(wanted.row,),
-        key=wanted.key,
-        action="none",
-        wanted=wanted,
-        wanted_case=wanted.case_id,
-    )
 
 
 def digests(values: Mapping[str, str | bool], journal: Journal) -> dict[str, str]:
@@ -157,11 +39,6 @@ def digests(values: Mapping[str, str | bool], journal: Journal) -> dict[str, str
 def _comparable(name: str, value: str | bool) -> str | bool:
     is_address = name in ("adviser_email", "email_recipient") and isinstance(value, str)
     return value.casefold() if is_address and isinstance(value, str) else value
-
-
-def flags_of(values: Mapping[str, str | bool]) -> list[str]:
-    """The flags among `values` that have a message sent to somebody."""
-    return [name for name in RECIPIENTS if values.get(name) is True]
 
 
 async def find_cases_of(

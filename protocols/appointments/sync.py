@@ -19,17 +19,9 @@ from typing import TypeVar
 
 from protocols.account.journal import PENDING, Booking, BookingState, Journal
 from protocols.account.known import KnownAccount
-from protocols.appointments.bookings import (
-    BookingEntry,
-    Step,
-    changed,
-    changing,
-    creating,
-    end_in_step,
-    existing,
-    plan,
-)
+from protocols.appointments.bookings import changed, changing, creating, end_in_step, existing, plan
 from protocols.appointments.echoes import RECIPIENTS, SENTENCES, TIMES, EchoCheck
+from protocols.appointments.entries import BookingEntry, Step
 from protocols.rows.dispatcher import Dispatcher, task_ranges
 from schemas.outcomes import Outcome
 from tasks.policy import write_task

@@ -13,23 +13,19 @@ from hypothesis import strategies as st
 
 from protocols.account.journal import PENDING, Booking, BookingState, Journal, open_journal
 from protocols.appointments.bookings import (
-    SENTENCES,
-    BookingEntry,
-    Step,
-    booking_entry,
     changed,
     changing,
     creating,
     end_in_step,
     existing,
     find_cases_of,
-    flags_of,
     numbered,
     plan,
     report_doubts,
     sent_values,
     settle,
 )
+from protocols.appointments.entries import SENTENCES, BookingEntry, Step, booking_entry, flags_of
 from schemas.appointment_file import FLAGS, RECIPIENTS, VALUE_FIELDS, WantedAppointment
 from schemas.outcomes import Outcome
 from tasks.policy import RunError

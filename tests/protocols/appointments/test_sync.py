@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from protocols.account.journal import BookingState, Journal, open_journal
-from protocols.appointments.bookings import BookingEntry, booking_entry, plan
+from protocols.appointments.bookings import plan
 from protocols.appointments.echoes import EchoCheck
+from protocols.appointments.entries import BookingEntry, booking_entry
 from protocols.appointments.sync import Syncer
 from sandbox.faults import Fault, Status
 from sandbox.server import Sandbox
