@@ -12,12 +12,23 @@ from protocols.appointments.echoes import SENTENCES as ECHO_SENTENCES
 from protocols.appointments.entries import SENTENCES as APPOINTMENT_SENTENCES
 from protocols.importing.entries import SENTENCES as NEW_CASE_SENTENCES
 from protocols.updating.changes import SENTENCES as CHANGE_SENTENCES
+from schemas.appointment_file import SENTENCES as APPOINTMENT_FILE_SENTENCES
 from schemas.files.structure import STRUCTURE_SENTENCES
-from schemas.import_file import ROW_SENTENCES
+from schemas.import_plan import SENTENCES as IMPORT_FILE_SENTENCES
+from schemas.source_people import SENTENCES as PEOPLE_SENTENCES
+from schemas.source_table import CELL_SENTENCES
+from schemas.update_file import SENTENCES as UPDATE_FILE_SENTENCES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "codes.md"
 SECTIONS: Mapping[str, Mapping[str, str]] = {
-    "Rows that can't be sent": STRUCTURE_SENTENCES | ROW_SENTENCES,
+    "Rows that can't be sent": {
+        **STRUCTURE_SENTENCES,
+        **CELL_SENTENCES,
+        **PEOPLE_SENTENCES,
+        **IMPORT_FILE_SENTENCES,
+        **UPDATE_FILE_SENTENCES,
+        **APPOINTMENT_FILE_SENTENCES,
+    },
     "import-cases": NEW_CASE_SENTENCES,
     "update-cases and bulk-update-cases": CHANGE_SENTENCES,
     "sync-appointments": APPOINTMENT_SENTENCES | ECHO_SENTENCES,

@@ -14,7 +14,7 @@ from typing import Literal
 from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
-from flows.parameters import with_checked_parameters
+from flows.parameters import Source, keeping_tables_out, with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
@@ -80,10 +80,11 @@ class _Options:
                 raise RunError(f"{name} must be above 0.")
 
 
+@keeping_tables_out
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
 @with_checked_parameters
 async def bulk_update_cases(
-    source: str,
+    source: Source,
     output: str = "data/runs",
     dry_run: bool = False,
     connection: str | None = None,
@@ -111,7 +112,9 @@ async def bulk_update_cases(
 
     Args:
         source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
-            (its credentials from the environment). Its columns are described in the README.
+            (its credentials from the environment); or a list of files with the same columns. From
+            Python also a pandas DataFrame or an Arrow table, whose rows count from 0, as in
+            frame.iloc. Its columns are described in the README.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Change nothing, and say per row what would be changed, before and after.
         connection: Name of a "WillSuite connection" block; without it the environment is used.

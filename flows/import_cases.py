@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
-from flows.parameters import with_checked_parameters
+from flows.parameters import Source, keeping_tables_out, with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
@@ -43,10 +43,11 @@ from willsuite import Settings
 FLOW = "import-cases"
 
 
+@keeping_tables_out
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
 @with_checked_parameters
 async def import_cases(
-    source: str,
+    source: Source,
     output: str = "data/runs",
     dry_run: bool = False,
     connection: str | None = None,
@@ -69,7 +70,9 @@ async def import_cases(
 
     Args:
         source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
-            (its credentials from the environment). Its columns are described in the README.
+            (its credentials from the environment); or a list of files with the same columns. From
+            Python also a pandas DataFrame or an Arrow table, whose rows count from 0, as in
+            frame.iloc. Its columns are described in the README.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Do everything but create cases, and say per row what would happen.
         connection: Name of a "WillSuite connection" block; without it the environment is used.

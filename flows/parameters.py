@@ -1,7 +1,7 @@
 """What a flow accepts for its flags, numbers, choices and lists, however it is started.
 
-Belongs here: checking the parameters of all flows by their types, as a deployment does it. Does
-not: which numbers make sense (the flow's own module).
+Belongs here: checking the parameters of all flows by their types, as a deployment does it, and
+what Prefect stores of them. Does not: which numbers make sense (the flow's own module).
 
 Prefect's own check writes the values into errors and logs, and a reference or a key among them is
 somebody's; so it is off, and a flow called from Python would take `recreate="False"` for true.
@@ -11,9 +11,14 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
+import pandas as pd
+import pyarrow as pa
+from prefect import Flow
 from pydantic import TypeAdapter, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from flows.endings import failed
 from tasks.policy import RunError
@@ -21,6 +26,8 @@ from tasks.policy import RunError
 P = ParamSpec("P")
 R = TypeVar("R")
 AsyncFunction = Callable[P, Coroutine[Any, Any, R]]
+Source: TypeAlias = str | list[str] | SkipJsonSchema[pd.DataFrame] | SkipJsonSchema[pa.Table]
+"""What a flow works off: a file, several, or a table, which no form can give."""
 
 _EXPECTED = {
     bool: "true or false",
@@ -29,6 +36,38 @@ _EXPECTED = {
     list: "a list of texts",
     dict: "an object of texts by name",
 }
+
+
+class FileFlow(Flow[P, R]):
+    """A flow that may be given a table, of which Prefect stores no more than its type.
+
+    As it is, Prefect would write every cell of a DataFrame into its database.
+    """
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """What is stored of the parameters, and what the UI shows."""
+        return super().serialize_parameters(
+            {
+                name: value if _is_plain(value) else f"<{type(value).__name__}>"
+                for name, value in parameters.items()
+            }
+        )
+
+    def with_options(self, *args: Any, **kwargs: Any) -> Flow[P, R]:
+        """A copy with other options, which stores no more."""
+        return keeping_tables_out(super().with_options(*args, **kwargs))
+
+
+def keeping_tables_out(flow: Flow[P, R]) -> Flow[P, R]:
+    """The flow, as a `FileFlow`."""
+    flow.__class__ = FileFlow
+    return flow
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple | dict):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, str | int | float | Path)
 
 
 def with_checked_parameters(function: AsyncFunction[P, R]) -> AsyncFunction[P, R]:
@@ -45,7 +84,8 @@ def with_checked_parameters(function: AsyncFunction[P, R]) -> AsyncFunction[P, R
         given = signature.bind(*args, **kwargs)
         try:
             for name, value in given.arguments.items():
-                given.arguments[name] = _checked(name, value, hints[name])
+                if name != "source":  # which says better what it may be
+                    given.arguments[name] = _checked(name, value, hints[name])
         except RunError as error:
             return failed(error)  # type: ignore[return-value]
         return await function(*given.args, **given.kwargs)

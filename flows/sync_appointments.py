@@ -16,7 +16,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.endings import EXPECTED_ERRORS, failed, run_with_file
-from flows.parameters import with_checked_parameters
+from flows.parameters import Source, keeping_tables_out, with_checked_parameters
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
@@ -66,10 +66,11 @@ class _Options:
     """All keys of the file."""
 
 
+@keeping_tables_out
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
 @with_checked_parameters
 async def sync_appointments(
-    source: str,
+    source: Source,
     output: str = "data/runs",
     dry_run: bool = False,
     connection: str | None = None,
@@ -98,7 +99,9 @@ async def sync_appointments(
 
     Args:
         source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
-            (its credentials from the environment). Its columns are described in the README.
+            (its credentials from the environment); or a list of files with the same columns. From
+            Python also a pandas DataFrame or an Arrow table, whose rows count from 0, as in
+            frame.iloc. Its columns are described in the README.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Send nothing, settle nothing, and say per row what would be done.
         connection: Name of a "WillSuite connection" block; without it the environment is used.

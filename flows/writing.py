@@ -11,17 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict, TypeVar
 
+import pandas as pd
 import pyarrow as pa
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed, State
 
 from flows.endings import EXPECTED_ERRORS, explained
+from flows.parameters import Source
 from protocols.rows.ledger import Ledger
 from protocols.rows.run_files import RunFiles, write_run_files
 from protocols.updating.changes import ChangeEntry, change_entry
 from schemas.columns import MetaField
-from schemas.files.source import Sheet, read_sheet
-from schemas.issues import Issue
+from schemas.files.several import read_several
+from schemas.files.source import Sheet, read_sheet, read_table
+from schemas.issues import Issue, SourceError
 from schemas.outcomes import FAILING, FOR_A_PERSON, OUTCOMES, Outcome, code_counts, counts
 from schemas.update_file import UpdateKind, plan_updates
 from tasks.crm_fields import get_crm_fields
@@ -139,7 +142,7 @@ class WritingRun:
 
 
 async def read_source(
-    source: str,
+    source: Source,
     is_known: Callable[[str], bool],
     encoding: str | None,
     sheet: str | None,
@@ -148,13 +151,29 @@ async def read_source(
     """The file as text; logs how many rows it has, and what kind of file it is.
 
     Raises:
-        SourceError: the file can't be read.
+        SourceError: it can't be read.
     """
-    read = await asyncio.to_thread(
-        read_sheet, source, is_known=is_known, encoding=encoding, sheet=sheet, hidden=hidden
-    )
+    read = await asyncio.to_thread(_read, source, is_known, encoding, sheet, hidden)
     get_run_logger().info("Read %s rows (%s).", f"{len(read.rows):,}", read.description)
     return read
+
+
+def _read(
+    source: Source, is_known: Callable[[str], bool], encoding: str | None, sheet: str | None,
+    hidden: Hidden,
+) -> Sheet:  # fmt: skip
+    if isinstance(source, pd.DataFrame | pa.Table):
+        if encoding is not None or sheet is not None:
+            raise SourceError("encoding= and sheet= are for files; leave them out.")
+        return read_table(source, is_known=is_known)
+    options = {"is_known": is_known, "encoding": encoding, "sheet": sheet, "hidden": hidden}
+    if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
+        return read_several(source, **options)
+    if isinstance(source, str | Path):
+        return read_sheet(source, **options)
+    raise SourceError(
+        "source must be a path or a URL, a list of these, a pandas DataFrame or an Arrow table."
+    )
 
 
 class _Plan(Protocol):

@@ -1,8 +1,8 @@
 """What files of appointments must look like, and the appointments that are in them.
 
 Belongs here: the pandera model of such files, the rules over their columns and rows, and the
-values of a row as they are sent. Does not: reading files (`files/source.py`), what they have in
-common with files of new cases (`import_file.py`), forms of times (`wall_times.py`), what was done
+values of a row as they are sent. Does not: reading files (`files/source.py`), what all
+kinds of files have in common (`source_table.py`), forms of times (`wall_times.py`), what was done
 with a row before, or the network.
 
 A row says how an appointment of another system is to be in WillSuite (`upsert`), or that it is to
@@ -13,17 +13,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import ceil
 from typing import Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 import pandera.pandas as pa
 
+from schemas.column_tables import markdown_table
 from schemas.columns import match_columns
 from schemas.files.source import Sheet
 from schemas.identifiers import IDENTIFIER_CHECKS
-from schemas.import_file import ImportTable, column_issues, issue_of, markdown_table, repeated
-from schemas.issues import Issue, SourceError
+from schemas.issues import Issue, SourceError, issue_of
+from schemas.source_table import CELL_SENTENCES, SourceTable, column_issues, repeated
 from schemas.values import (
     EMAIL_CHECK,
     PHONE_CHECKS,
@@ -32,7 +34,7 @@ from schemas.values import (
     check,
     column,
 )
-from schemas.wall_times import contradicting_times, time_problems, wire_time
+from schemas.wall_times import TIME_SENTENCES, contradicting_times, time_problems, wire_time
 
 Action: TypeAlias = Literal["upsert", "delete"]
 ACTIONS: tuple[Action, ...] = ("upsert", "delete")
@@ -88,6 +90,37 @@ RECIPIENTS = {
 FLAGS = (*RECIPIENTS, "zoom_meeting")
 MAX_HOURS = 24.0
 """A longer appointment is more likely a wrong month than meant."""
+SENTENCES = {
+    **TIME_SENTENCES,
+    "booking_key_missing": (
+        "{column} is missing: without it a second run could not know the appointment again."
+    ),
+    "booking_key_repeated": "The same key is in row {other}; a key names one booking.",
+    "appointment_repeated": (
+        "The same appointment is in row {other}; two bookings can't share one."
+    ),
+    "action": "{column} must be upsert or delete; blank means upsert.",
+    "not_an_id": (
+        "{column} has characters that no id of WillSuite has; copy the id anew (a reference goes "
+        "into case_ref)."
+    ),
+    "case_missing": (
+        "case_id and case_ref are blank; one of them must say whose appointment it is."
+    ),
+    "required_of_appointment": (
+        "{column} is missing; an appointment needs an adviser, a start and an end."
+    ),
+    "end_before_start": "{column} must be later than the start.",
+    "too_many_hours": (
+        "{column} is {count} hours after the start, more than {limit}; correct it, or, if it is "
+        "right, allow it with max_hours={count}."
+    ),
+    "recipient_missing": (
+        "{column} asks for a message, but {recipient} is blank; fill it in, or write no."
+    ),
+}
+"""What a person is told, by code. No sentence repeats a cell."""
+_issue = partial(issue_of, SENTENCES)
 
 
 def _now() -> datetime:
@@ -163,11 +196,11 @@ def plan_appointments(
             "The file needs a column key with the booking's id in the other system: by it a "
             "second run knows the appointment again."
         )
-    table = ImportTable(_without_what_is_ignored(sheet, matched), matched, blank_words)
+    table = SourceTable(_without_what_is_ignored(sheet, matched), matched, blank_words)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
     for issue in [
         *table.file_issues,
-        *column_issues(table, SYNC_APPOINTMENTS),
+        *column_issues(table, SYNC_APPOINTMENTS, CELL_SENTENCES | SENTENCES),
         *_identity_issues(table),
         *_value_issues(table, timezone, max_hours),
     ]:
@@ -209,18 +242,20 @@ def _without_what_is_ignored(sheet: Sheet, matched: Mapping[str, str]) -> Sheet:
 # -- which appointment -----------------------------------------------------------------------
 
 
-def _identity_issues(table: ImportTable) -> Iterator[Issue]:
+def _identity_issues(table: SourceTable) -> Iterator[Issue]:
     for index, row in enumerate(table.rows):
         if not table.cell("key", index):
-            yield issue_of("booking_key_missing", row, table.header("key"))
+            yield _issue("booking_key_missing", row, table.header("key"))
         names_case = table.cell("case_id", index) or table.cell("case_ref", index)
         if _action(table, index) == "upsert" and not names_case:
-            yield issue_of("case_missing", row, None)
-    yield from repeated(table, "key", "booking_key_repeated", key=str)  # another system's
-    yield from repeated(table, "appointment_id", "appointment_repeated")
+            yield _issue("case_missing", row, None)
+    for row, other in repeated(table, "key", key=str):  # another system's
+        yield _issue("booking_key_repeated", row, table.header("key"), other=other)
+    for row, other in repeated(table, "appointment_id"):
+        yield _issue("appointment_repeated", row, table.header("appointment_id"), other=other)
 
 
-def _action(table: ImportTable, index: int) -> Action | None:
+def _action(table: SourceTable, index: int) -> Action | None:
     """None where the cell holds neither of the two."""
     word = (table.cell("action", index) or ACTIONS[0]).casefold()
     return word if word in ACTIONS else None
@@ -229,21 +264,21 @@ def _action(table: ImportTable, index: int) -> Action | None:
 # -- how it is to be -------------------------------------------------------------------------
 
 
-def _value_issues(table: ImportTable, timezone: ZoneInfo, max_hours: float) -> Iterator[Issue]:
+def _value_issues(table: SourceTable, timezone: ZoneInfo, max_hours: float) -> Iterator[Issue]:
     yield from _time_issues(table, timezone, max_hours)
     for index, row in enumerate(table.rows):
         if _action(table, index) != "upsert":
             continue
         for name in REQUIRED:
             if not table.cell(name, index):
-                yield issue_of("required_of_appointment", row, table.header(name))
+                yield _issue("required_of_appointment", row, table.header(name))
         for name, recipient in RECIPIENTS.items():
             if _flag(table.cell(name, index)) and not table.cell(recipient, index):
                 details = {"recipient": table.header(recipient)}
-                yield issue_of("recipient_missing", row, table.header(name), **details)
+                yield _issue("recipient_missing", row, table.header(name), **details)
 
 
-def _time_issues(table: ImportTable, timezone: ZoneInfo, max_hours: float) -> Iterator[Issue]:
+def _time_issues(table: SourceTable, timezone: ZoneInfo, max_hours: float) -> Iterator[Issue]:
     problems: dict[str, dict[str, str]] = {}
     for name in TIMES:
         cells = table.cells.get(name, [])
@@ -251,17 +286,17 @@ def _time_issues(table: ImportTable, timezone: ZoneInfo, max_hours: float) -> It
         details = _witnesses(table, name) | {"zone": timezone.key}
         for text, row in zip(cells, table.rows, strict=bool(cells)):
             if text in problems[name]:
-                yield issue_of(problems[name][text], row, table.header(name), **details)
+                yield _issue(problems[name][text], row, table.header(name), **details)
     for index, row in enumerate(table.rows):
         start, end = (table.cell(name, index) for name in TIMES)
         if not start or not end or start in problems["start_time"] or end in problems["end_time"]:
             continue
         hours = _hours(start, end)
         if hours <= 0:
-            yield issue_of("end_before_start", row, table.header("end_time"))
+            yield _issue("end_before_start", row, table.header("end_time"))
         elif hours > max_hours:
             details = {"count": ceil(hours), "limit": f"{max_hours:g}"}
-            yield issue_of("too_many_hours", row, table.header("end_time"), **details)
+            yield _issue("too_many_hours", row, table.header("end_time"), **details)
 
 
 def _hours(start: str, end: str) -> float:
@@ -270,7 +305,7 @@ def _hours(start: str, end: str) -> float:
     return (walls[1] - walls[0]) / timedelta(hours=1)
 
 
-def _witnesses(table: ImportTable, name: str) -> dict[str, Any]:
+def _witnesses(table: SourceTable, name: str) -> dict[str, Any]:
     """The rows that contradict each other in a column of times."""
     cells = table.cells.get(name, [])
     texts = contradicting_times(text for text in cells if text)
@@ -282,7 +317,7 @@ def _flag(text: str | None) -> bool:
     return text is not None and YES_NO.get(text.casefold()) == "yes"
 
 
-def _wanted(table: ImportTable, index: int, past_until: str) -> WantedAppointment:
+def _wanted(table: SourceTable, index: int, past_until: str) -> WantedAppointment:
     action = _action(table, index)
     assert action is not None  # or the row would have an issue
     given = {name: text for name in VALUE_FIELDS if (text := table.cell(name, index)) is not None}

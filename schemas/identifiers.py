@@ -5,6 +5,8 @@ which an identifier is sent. Does not: which columns are such (`import_file.py` 
 when two of them are the same (`texts.py`).
 """
 
+import re
+
 import pandas as pd
 
 from schemas.texts import visible
@@ -22,6 +24,10 @@ IDENTIFIER_SENTENCES = {
         "{column} is what a spreadsheet shows of a number too long for it (1.59E+17, #####); get "
         "it anew from where it comes from, into a column formatted as text."
     ),
+    "identifier_grouped": (
+        "{column} has commas between its thousands, as a spreadsheet shows a number; write it "
+        "without, or it names another case than before."
+    ),
     "identifier_type": (
         "{column} is a date, or TRUE or FALSE, as a spreadsheet makes of what is typed into it; "
         "format the column as text and type it anew."
@@ -32,8 +38,10 @@ CLEANED = "Signs that nobody sees were left out of {columns}."
 """Said of a row that is sent with other identifiers than its cells have."""
 
 _WHOLE = r"^-?[0-9]+\.0+\Z"
+_WHOLE_PARTS = r"(-?[0-9]+)\.0+"
 _FRACTION = r"^-?[0-9]+\.0*[1-9][0-9]*\Z"
-_ROUNDED = r"^-?[0-9]\.[0-9]+[eE][+-]?[0-9]+\Z|^-?[0-9][eE]\+[0-9]+\Z|^#{2,}\Z"
+_ROUNDED = r"^-?[0-9][.,][0-9]+[eE][+-]?[0-9]+\Z|^-?[0-9][eE]\+[0-9]+\Z|^#{2,}\Z"
+_GROUPED = r"^-?[1-9][0-9]{0,2}(?:,[0-9]{3})+\Z"
 
 _OTHER_TYPE = rf"{SHOWN_DATE}|^(?:TRUE|True|true|FALSE|False|false)\Z"
 
@@ -49,12 +57,23 @@ def _has_no_added_decimal(texts: pd.Series) -> pd.Series:
 NUMBER_CHECKS = (
     check("identifier_decimal", _has_no_added_decimal),
     check("identifier_rounded", lambda texts: ~texts.str.match(_ROUNDED)),
+    check("identifier_grouped", lambda texts: ~texts.str.match(_GROUPED)),
 )
 """Of any column that identifies something, one of dates of birth among them."""
 IDENTIFIER_CHECKS = (
     *NUMBER_CHECKS,
     check("identifier_type", lambda texts: ~texts.str.match(_OTHER_TYPE)),
 )
+
+
+def whole_form(identifier: str) -> str | None:
+    """What a number was before a program added .0 to it; None where it has none.
+
+    A column of such is refused; beside numbers like 1.1 a single one may be meant, unless the
+    account has the whole form.
+    """
+    found = re.fullmatch(_WHOLE_PARTS, identifier)
+    return found[1] if found else None
 
 
 def cleaned(texts: pd.Series) -> pd.Series:

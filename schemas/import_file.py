@@ -1,55 +1,26 @@
 """What a file of new cases must look like.
 
-Belongs here: the pandera model of its columns, and the checks of one row at a time.
-Does not: reading files (`files/source.py`), single values (`values.py`), rules over several rows
-and what is made of them (`import_plan.py`).
+Belongs here: the pandera model of its columns, and which headers it may have. Does not: what files
+of all kinds have in common (`source_table.py`), columns of people (`person_columns.py`), rules over
+several rows and what is made of them (`import_plan.py`).
 
 Customers (and address-book entries) come in one of two shapes: numbered columns
 (`customer_1_title`, `customer_2_title`, one row a case), or columns without a number
 (`customer_title`, one row a customer; the rows of one `ref` make one case).
 """
 
-import json
-import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import pandas as pd
 import pandera.pandas as pa
 
-from schemas.blank_words import (
-    refuse_words_for_nothing,
-    stand_for_nothing,
-    without_blank_words,
-)
-from schemas.columns import META_PREFIX, MetaField, match_columns
+from schemas.column_tables import described, described_columns, markdown_table
+from schemas.columns import META_PREFIX, match_columns
 from schemas.files.source import Sheet
-from schemas.identifiers import (
-    CLEANED,
-    IDENTIFIER_CHECKS,
-    IDENTIFIER_FIELDS,
-    IDENTIFIER_SENTENCES,
-    cleaned,
-)
-from schemas.issues import Issue, SourceError
-from schemas.texts import canonical
-from schemas.values import (
-    DATE_CHECK,
-    EMAIL_CHECK,
-    ENTITY_CHECK,
-    MARITAL_STATUS_CHECK,
-    MARITAL_STATUSES,
-    NAME_CHECK,
-    PHONE_CHECKS,
-    SENTENCES,
-    YES_NO_CHECK,
-    column,
-    contradiction_in,
-    date_problems,
-    up_to,
-)
-from schemas.wall_times import TIME_SENTENCES
+from schemas.identifiers import IDENTIFIER_CHECKS
+from schemas.issues import SourceError
+from schemas.person_columns import PEOPLE, person_column
+from schemas.source_table import META
+from schemas.values import EMAIL_CHECK, column
 
 CASE_FIELDS = {
     "ref": column(
@@ -59,51 +30,6 @@ CASE_FIELDS = {
     "adviser_email": column("the WillSuite user who is to own the case", EMAIL_CHECK),
     "email": column("the API user's e-mail, not the client's", EMAIL_CHECK),
 }
-META = {f"{META_PREFIX}.+": column("a CRM field, by its label or its id; its options are checked")}
-CUSTOMER_FIELDS = {
-    "title": column("required", NAME_CHECK),
-    "first_names": column("required", NAME_CHECK),
-    "middle_names": column("", NAME_CHECK),
-    "last_name": column("required", NAME_CHECK),
-    "date_of_birth": column("DD/MM/YYYY, or YYYY-MM-DD throughout", DATE_CHECK),
-    "gender": column(""),
-    "marital_status": column(", ".join(MARITAL_STATUSES), MARITAL_STATUS_CHECK),
-    "tel_1": column("with its 0 or +", up_to(25), *PHONE_CHECKS),
-    "tel_2": column("", up_to(25), *PHONE_CHECKS),
-    "address_1": column("", up_to(100)),
-    "address_2": column("", up_to(100)),
-    "address_3": column("", up_to(100)),
-    "postcode": column("", up_to(100)),
-    "occupation": column("", up_to(150)),
-    "preferred_name": column("", up_to(150), NAME_CHECK),
-    "email": column("", EMAIL_CHECK),
-}
-ADDRESS_BOOK_FIELDS = {
-    "entity_id": column("person, or organisation", ENTITY_CHECK),
-    "title": column("", NAME_CHECK),
-    "first_names": column("", NAME_CHECK),
-    "middle_names": column("", NAME_CHECK),
-    "last_name": column("", NAME_CHECK),
-    "known_as": column("", NAME_CHECK),
-    "preferred_name": column("", NAME_CHECK),
-    "alias": column("", NAME_CHECK),
-    "tel_1": column("", *PHONE_CHECKS),
-    "tel_2": column("", *PHONE_CHECKS),
-    "email": column("", EMAIL_CHECK),
-    "gender": column(""),
-    "dob": column("as date_of_birth", DATE_CHECK),
-    "occupation": column(""),
-    "address_1": column(""),
-    "address_2": column(""),
-    "address_3": column(""),
-    "postcode": column(""),
-    "name": column("of an organisation, which needs it", NAME_CHECK),
-    "reg_no": column("of an organisation"),
-    "is_charity": column("of an organisation: yes, or no", YES_NO_CHECK),
-}
-PEOPLE = {"customer": CUSTOMER_FIELDS, "address_book": ADDRESS_BOOK_FIELDS}
-REQUIRED_OF_CUSTOMERS = ("title", "first_names", "last_name")
-OF_ORGANISATIONS = ("name", "reg_no", "is_charity")
 
 
 def _person_columns() -> dict[str, pa.Column]:
@@ -123,109 +49,11 @@ IMPORT_CASES = pa.DataFrameSchema(
 )
 """The contract of the columns, after their headers were normalised; cells are cleaned texts."""
 
-ROW_SENTENCES = {
-    **SENTENCES,
-    **TIME_SENTENCES,
-    **IDENTIFIER_SENTENCES,
-    "booking_key_missing": (
-        "{column} is missing: without it a second run could not know the appointment again."
-    ),
-    "booking_key_repeated": "The same key is in row {other}; a key names one booking.",
-    "appointment_repeated": (
-        "The same appointment is in row {other}; two bookings can't share one."
-    ),
-    "action": "{column} must be upsert or delete; blank means upsert.",
-    "not_an_id": (
-        "{column} has characters that no id of WillSuite has; copy the id anew (a reference goes "
-        "into case_ref)."
-    ),
-    "case_missing": (
-        "case_id and case_ref are blank; one of them must say whose appointment it is."
-    ),
-    "required_of_appointment": (
-        "{column} is missing; an appointment needs an adviser, a start and an end."
-    ),
-    "end_before_start": "{column} must be later than the start.",
-    "too_many_hours": (
-        "{column} is {count} hours after the start, more than {limit}; correct it, or, if it is "
-        "right, allow it with max_hours={count}."
-    ),
-    "recipient_missing": (
-        "{column} asks for a message, but {recipient} is blank; fill it in, or write no."
-    ),
-    "blank_word": (
-        "{column} holds a word for nothing; empty the cell, or run with blank_words=[{word}] to "
-        "have all such cells blank."
-    ),
-    "ref_missing": (
-        "ref is missing: without it a second run could not know the case again; fill it in, or "
-        "name identity columns with derive_ref_from."
-    ),
-    "identity_missing": "ref and one of the columns of derive_ref_from are blank; fill in one.",
-    "identity_repeated": (
-        "Row {other} has the same values in the columns of derive_ref_from; they must tell any two "
-        "cases apart."
-    ),
-    "ref_repeated": "The same ref is in row {other}; a ref names one case.",
-    "ref_alike": (
-        "ref differs from that of row {other} only by what databases often pass over (accents, "
-        "ß for ss, one emoji for another), so WillSuite may take the two for the "
-        "same; change one of them."
-    ),
-    "ref_spelling": "ref is written differently in row {other} of the same case.",
-    "rows_differ": "{column} differs from that of row {other} of the same case.",
-    "required": (
-        "{column} is missing; WillSuite needs title, first names and last name of each customer."
-    ),
-    "only_a_ref": (
-        "The row has nothing but a ref, like a total or a remark below a table; remove it, or fill "
-        "in its customer."
-    ),
-    "too_many_people": (
-        "The case would have {count} customers, more than {limit}; if this ref is right in all its "
-        "rows, allow them with max_people={count}."
-    ),
-    "customer_repeated": "This customer is in the same case twice (row {other}).",
-    "organisation_name": "{column} is missing; an organisation needs a name.",
-    "not_an_organisation": (
-        "{column} is only for organisations; write organisation into entity_id, or clear it."
-    ),
-    "meta_option": "{column} must be one of the options of this CRM field: {options}.",
-    "key_missing": "id and ref are blank; one of them must say which case the row changes.",
-    "nothing_given": "The file has no column that says what to change, such as notes.",
-    "case_repeated": "The same case is in row {other}; give all its changes in one row.",
-    "new_ref_repeated": "The same new_ref is in row {other}; a reference names one case.",
-    "case_rejected": "Row {other} of the same case was rejected; correct it there.",
-}
-
 
 def column_table() -> str:
     """The columns as a Markdown table, for `data/samples/README.md`, which is tested against it."""
     people = {f"{kind}_1_*": described(fields) for kind, fields in PEOPLE.items()}
     return markdown_table({**described_columns(CASE_FIELDS), **people})
-
-
-def described_columns(fields: Mapping[str, pa.Column]) -> dict[str, str]:
-    """Plain columns, and those of CRM fields, with their descriptions."""
-    meta = {f"{META_PREFIX}<field>": str(spec.description) for spec in META.values()}
-    return {name: str(spec.description) for name, spec in fields.items()} | meta
-
-
-def described(fields: Mapping[str, pa.Column]) -> str:
-    """The fields of a person in one line."""
-    return ", ".join(_described(name, spec) for name, spec in fields.items())
-
-
-def markdown_table(columns: Mapping[str, str]) -> str:
-    """Column names with what they are."""
-    rows = [f"| `{name}` | {what} |" for name, what in columns.items()]
-    return "\n".join(["| column | |", "| --- | --- |", *rows])
-
-
-def _described(name: str, spec: pa.Column) -> str:
-    limits = [f"up to {check.description}" for check in spec.checks if check.name == "too_long"]
-    notes = "; ".join([*([spec.description] if spec.description else []), *limits])
-    return f"{name} ({notes})" if notes else name
 
 
 def is_import_column(header: str) -> bool:
@@ -241,25 +69,6 @@ _PATTERNS = {f"{META_PREFIX}.+": "meta:<field label>"} | {
     for kind, fields in PEOPLE.items()
     for name in fields
 }
-_PERSON = re.compile(
-    r"(?P<entry>(?P<kind>customer|address_book)_(?P<number>\d{1,2}_)?)(?P<field>.+)"
-)
-_EXACT_FIELDS = frozenset({"tel_1", "tel_2", "postcode", "email"})
-"""Of a person: fields of which every sign counts."""
-_NEVER_A_WORD = _EXACT_FIELDS | {"date_of_birth", "dob", "email_recipient", "sms_recipient"}
-"""Fields that no word for nothing is a value of, and that are refused with such a word."""
-_CHECKED_FIELDS = frozenset(
-    {"adviser_email", "marital_status", "entity_id", "is_charity", "action", "start_time",
-     "end_time", "email_confirmation", "email_notification", "sms_confirmation",
-     "sms_notification", "zoom_meeting"}
-)  # fmt: skip
-"""Fields whose own checks refuse such a word; all others are free texts."""
-
-
-def person_column(name: str) -> re.Match[str] | None:
-    """`entry` ("customer_1_"), `kind`, `number` and `field` of a column about a person."""
-    found = _PERSON.fullmatch(name)
-    return found if found and found["field"] in PEOPLE[found["kind"]] else None
 
 
 def matched_columns(sheet: Sheet, extra: str, identity: Sequence[str]) -> dict[str, str]:
@@ -283,226 +92,3 @@ def matched_columns(sheet: Sheet, extra: str, identity: Sequence[str]) -> dict[s
             "(customer_title); use one way throughout."
         )
     return matched
-
-
-def _field(name: str) -> str:
-    """What a column holds, whoever's it is: of `customer_1_tel_1` it is `tel_1`."""
-    person = person_column(name)
-    return person["field"] if person else name
-
-
-def _is_exact(matched: Mapping[str, str], header: str | None) -> bool:
-    """Whether every sign of a column's cells counts: identifiers, phones, postcodes."""
-    name = matched.get(header or "")
-    if name is None or name.startswith(META_PREFIX):
-        return False
-    person = person_column(name)
-    if person:
-        return person["field"] in _EXACT_FIELDS
-    return name in IDENTIFIER_FIELDS or name == "sms_recipient"
-
-
-class ImportTable:
-    """The known columns of a sheet under their names, and what is needed to speak of them."""
-
-    def __init__(
-        self, sheet: Sheet, matched: Mapping[str, str], blank_words: Sequence[str] | None = None
-    ) -> None:
-        fields = {header: _field(name) for header, name in matched.items()}
-        needed = {header for header, field in fields.items() if field in REQUIRED_OF_CUSTOMERS}
-        identifiers = {header for header, field in fields.items() if field in IDENTIFIER_FIELDS}
-        sheet = without_blank_words(sheet, blank_words, needed)
-        frame = sheet.frame[list(matched)].rename(columns=dict(matched))
-        self.frame = frame
-        self.headers = {name: header for header, name in matched.items()}
-        self.notes = self._clean_identifiers(sheet.rows)
-        """By row: what is sent otherwise than the file has it, as a sentence."""
-        self.rows = sheet.rows
-        self.file_issues = [
-            issue for issue in sheet.issues if issue.column is None or issue.column in matched
-        ]
-        self.file_issues += [issue for issue in sheet.doubts if _is_exact(matched, issue.column)]
-        self.file_issues += self._take_out_words()
-        """What the reader found, but for columns that aren't used, and words for nothing."""
-        refuse_words_for_nothing(self._free_texts(), blank_words, needed | identifiers)
-        self.names = list(frame.columns)
-        self.meta_columns = [name for name in self.names if name.startswith(META_PREFIX)]
-        self.meta: Mapping[str, MetaField] = {}
-        self.cells: dict[str, list[str | None]] = {
-            name: frame[name].astype(object).where(frame[name].notna(), None).tolist()
-            for name in self.names
-        }
-        self.entries: dict[str, dict[str, str]] = defaultdict(dict)
-        """By `customer_1_`: the column of each of its fields."""
-        for name in self.names:
-            if person := person_column(name):
-                self.entries[person["entry"]][person["field"]] = name
-        self.rows_are_people = "customer_" in self.entries or "address_book_" in self.entries
-
-    def _take_out_words(self) -> Iterator[Issue]:
-        """Those in columns in which they can't be meant, of which nothing more is to be said."""
-        for name in self.frame.columns:
-            if _field(name) not in _NEVER_A_WORD:
-                continue
-            texts = self.frame[name]
-            found = stand_for_nothing(texts)
-            self.frame[name] = texts.mask(found)
-            for index in found.to_numpy().nonzero()[0].tolist():
-                word = json.dumps(texts.iloc[index])
-                yield issue_of("blank_word", self.rows[index], self.header(name), word=word)
-
-    def _free_texts(self) -> dict[str, pd.Series]:
-        """The cells of columns in which anything may stand, by header."""
-        checked = _NEVER_A_WORD | _CHECKED_FIELDS
-        names = [name for name in self.frame.columns if _field(name) not in checked]
-        return {self.header(name): self.frame[name] for name in names}
-
-    def _clean_identifiers(self, rows: Sequence[int]) -> dict[int, str]:
-        changed: defaultdict[int, list[str]] = defaultdict(list)
-        for name in IDENTIFIER_FIELDS.intersection(self.frame.columns):
-            texts = self.frame[name]
-            self.frame[name] = cleaned(texts)
-            differs = (texts != self.frame[name]) & texts.notna()
-            for index in differs.to_numpy().nonzero()[0].tolist():
-                changed[rows[index]].append(self.headers[name])
-        return {
-            row: CLEANED.format(columns=" and ".join(sorted(names)))
-            for row, names in changed.items()
-        }
-
-    def cell(self, name: str, index: int) -> str | None:
-        """The cell's text; None where it is blank, or where there is no such column."""
-        return self.cells[name][index] if name in self.cells else None
-
-    def header(self, name: str) -> str:
-        """As the person wrote it; a column that isn't there, as it should be called."""
-        return self.headers.get(name, name)
-
-    def entry(self, prefix: str, index: int) -> dict[str, str]:
-        """The given fields of one customer or address-book entry of one row."""
-        return {
-            name: value
-            for name, column_name in self.entries[prefix].items()
-            if (value := self.cells[column_name][index]) is not None
-        }
-
-
-def issue_of(code: str, row: int, header: str | None, **details: Any) -> Issue:
-    """An issue with the sentence of its code."""
-    return Issue(row, header, code, ROW_SENTENCES[code].format(column=header, **details))
-
-
-def repeated(
-    table: ImportTable, name: str, code: str, key: Callable[[str], str] = canonical
-) -> Iterator[Issue]:
-    """The same `key` in two rows: which of them would come last is anybody's guess."""
-    rows: defaultdict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(table.rows):
-        if value := table.cell(name, index):
-            rows[key(value)].append(row)
-    for same in rows.values():
-        for row in same if len(same) > 1 else ():
-            other = same[0] if row != same[0] else same[1]
-            yield issue_of(code, row, table.header(name), other=other)
-
-
-def in_column_order(table: ImportTable) -> Callable[[Issue], tuple[int, str]]:
-    """The key to sort the issues of a row by."""
-    order = {header: position for position, header in enumerate(table.headers.values())}
-    return lambda issue: (order.get(issue.column or "", -1), issue.code)
-
-
-# -- columns, one at a time -------------------------------------------------------------------
-
-
-def column_issues(table: ImportTable, model: pa.DataFrameSchema = IMPORT_CASES) -> Iterator[Issue]:
-    """What the model finds: single cells that aren't what their column holds.
-
-    Columns that the model doesn't have (identity columns) are not looked at.
-    """
-    known = [name for name in table.names if any(re.fullmatch(key, name) for key in model.columns)]
-    try:
-        model.validate(table.frame[known], lazy=True)
-    except pa.errors.SchemaErrors as error:
-        # its text and its frame hold cells: nothing but row, column and code leaves
-        failures = error.failure_cases[["column", "check", "check_number", "index"]]
-    else:
-        return
-    for (name, code), found in failures.groupby(["column", "check"], sort=False):
-        header = table.header(name)
-        limit = _limit(name, code)
-        texts = table.frame[name].dropna()
-        details = date_problems(texts) if code == "date" else None
-        witnesses = _witnesses(table, texts) if code == "date" else {}
-        for index in sorted({int(index) for index in found["index"]}):
-            exact = details[index] if details is not None else code
-            yield issue_of(exact, table.rows[index], header, limit=limit, **witnesses)
-
-
-def _witnesses(table: ImportTable, texts: pd.Series) -> Mapping[str, int]:
-    """The rows that contradict each other in a column of dates."""
-    found = contradiction_in(texts)
-    if found is None:
-        return {}
-    one, other = (table.rows[int(str(index))] for index in (found.one, found.other))
-    return {"one": one, "other": other}
-
-
-def _limit(name: str, code: str) -> str:
-    person = person_column(name)
-    if code != "too_long" or person is None:
-        return ""
-    checks = PEOPLE[person["kind"]][person["field"]].checks
-    return next(str(check.description) for check in checks if check.name == code)
-
-
-def meta_issues(table: ImportTable) -> Iterator[Issue]:
-    """CRM values that aren't among the options of their field."""
-    for name, crm_field in table.meta.items():
-        if not crm_field.options:
-            continue
-        for index, value in enumerate(table.cells[name]):
-            if value is not None and option_of(value, crm_field.options) is None:
-                options = ", ".join(crm_field.options)
-                yield issue_of(
-                    "meta_option", table.rows[index], table.header(name), options=options
-                )
-
-
-def option_of(value: str, options: Sequence[str]) -> str | None:
-    """The option as the account spells it, whichever case the file has."""
-    if value in options:
-        return value
-    alike = [option for option in options if canonical(option) == canonical(value)]
-    return alike[0] if len(alike) == 1 else None
-
-
-# -- people -----------------------------------------------------------------------------------
-
-
-def people_issues(table: ImportTable) -> Iterator[Issue]:
-    """What each given customer and address-book entry lacks."""
-    for prefix, names in table.entries.items():
-        given = table.frame[list(names.values())].notna().any(axis=1)
-        check = _customer_issues if prefix.startswith("customer") else _address_book_issues
-        for index in given[given].index:
-            yield from check(table, prefix, int(index))
-
-
-def _customer_issues(table: ImportTable, prefix: str, index: int) -> Iterator[Issue]:
-    given = table.entry(prefix, index)
-    for name in REQUIRED_OF_CUSTOMERS:
-        if name not in given:
-            yield issue_of("required", table.rows[index], table.header(prefix + name))
-
-
-def _address_book_issues(table: ImportTable, prefix: str, index: int) -> Iterator[Issue]:
-    given = table.entry(prefix, index)
-    row = table.rows[index]
-    if given.get("entity_id", "person").casefold() == "organisation":
-        if "name" not in given:
-            yield issue_of("organisation_name", row, table.header(f"{prefix}name"))
-        return
-    for name in OF_ORGANISATIONS:
-        if name in given:
-            yield issue_of("not_an_organisation", row, table.header(prefix + name))

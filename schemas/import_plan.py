@@ -2,13 +2,14 @@
 
 Belongs here: rules over several rows (references, rows of one case), and the way from rows to
 planned requests. All of it without the network: what the account holds already is looked at
-later. Does not: columns and single rows (`import_file.py`), reading files (`files/source.py`).
+later. Does not: columns (`import_file.py`), people (`source_people.py`), or reading files
+(`files/source.py`).
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandera.pandas as pa
@@ -17,26 +18,52 @@ from schemas.columns import META_PREFIX, MetaField, resolve_meta
 from schemas.derived_refs import derived_ref
 from schemas.files.source import Sheet
 from schemas.identifiers import NUMBER_CHECKS
-from schemas.import_file import (
-    IMPORT_CASES,
-    ImportTable,
+from schemas.import_file import IMPORT_CASES, is_import_column, matched_columns
+from schemas.issues import Issue, issue_of
+from schemas.person_columns import person_column
+from schemas.source_people import people_in, people_issues, places, repeated_customers
+from schemas.source_table import (
+    SourceTable,
     column_issues,
     in_column_order,
-    is_import_column,
-    issue_of,
-    matched_columns,
     meta_issues,
     option_of,
-    people_issues,
-    person_column,
 )
-from schemas.issues import Issue
-from schemas.people import Sameness, sameness
 from schemas.texts import canonical, collision_key
-from schemas.values import YES_NO, column, marital_status, wire_date
+from schemas.values import column
 
 MAX_PEOPLE = 20
 """More customers in a case than this are more likely one reference too often in a file."""
+SENTENCES = {
+    "ref_missing": (
+        "ref is missing: without it a second run could not know the case again; fill it in, or "
+        "name identity columns with derive_ref_from."
+    ),
+    "identity_missing": "ref and one of the columns of derive_ref_from are blank; fill in one.",
+    "identity_repeated": (
+        "Row {other} has the same values in the columns of derive_ref_from; they must tell any two "
+        "cases apart."
+    ),
+    "ref_repeated": "The same ref is in row {other}; a ref names one case.",
+    "ref_alike": (
+        "ref differs from that of row {other} only by what databases often pass over (accents, "
+        "ß for ss, one emoji for another), so WillSuite may take the two for the "
+        "same; change one of them."
+    ),
+    "ref_spelling": "ref is written differently in row {other} of the same case.",
+    "rows_differ": "{column} differs from that of row {other} of the same case.",
+    "only_a_ref": (
+        "The row has nothing but a ref, like a total or a remark below a table; remove it, or fill "
+        "in its customer."
+    ),
+    "too_many_people": (
+        "The case would have {count} customers, more than {limit}; if this ref is right in all its "
+        "rows, allow them with max_people={count}."
+    ),
+    "case_rejected": "Row {other} of the same case was rejected; correct it there.",
+}
+"""What a person is told, by code. No sentence repeats a cell."""
+_issue = partial(issue_of, SENTENCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +121,7 @@ def plan_import(
         SourceError: the columns can't be understood.
     """
     matched = matched_columns(sheet, extra, derive_ref_from)
-    table = ImportTable(sheet, matched, blank_words)
+    table = SourceTable(sheet, matched, blank_words)
     if crm_fields is not None:
         table.meta = resolve_meta(table.meta_columns, crm_fields)
     refs = _refs(table, derive_ref_from)
@@ -115,10 +142,11 @@ def plan_import(
     cases = []
     for group in groups:
         rows = [table.rows[index] for index in group]
-        if broken := next((row for row in rows if row in by_row), None):
+        broken = next((row for row in rows if row in by_row), None)
+        if broken is not None:
             for row in rows:
                 if row not in by_row:
-                    by_row[row].append(issue_of("case_rejected", row, None, other=broken))
+                    by_row[row].append(_issue("case_rejected", row, None, other=broken))
         else:
             cases.append(_planned(table, group, refs))
     plan = ImportPlan(
@@ -147,7 +175,7 @@ def _with_identity(names: Sequence[str]) -> pa.DataFrameSchema:
 # -- references -------------------------------------------------------------------------------
 
 
-def _refs(table: ImportTable, identity: Sequence[str]) -> dict[int, str]:
+def _refs(table: SourceTable, identity: Sequence[str]) -> dict[int, str]:
     """The ref of each row by index, given or derived; rows that have neither are absent."""
     refs = {}
     for index in range(len(table.rows)):
@@ -161,12 +189,12 @@ def _refs(table: ImportTable, identity: Sequence[str]) -> dict[int, str]:
 
 
 def _ref_issues(
-    table: ImportTable, refs: Mapping[int, str], identity: Sequence[str]
+    table: SourceTable, refs: Mapping[int, str], identity: Sequence[str]
 ) -> Iterator[Issue]:
     code = "identity_missing" if identity else "ref_missing"
     for index, row in enumerate(table.rows):
         if index not in refs:
-            yield issue_of(code, row, table.header("ref"))
+            yield _issue(code, row, table.header("ref"))
     first: dict[str, int] = {}
     alike: dict[int, int] = {}
     for index, ref in refs.items():
@@ -175,7 +203,7 @@ def _ref_issues(
             alike[index] = other
             alike.setdefault(other, index)
     for here, there in alike.items():
-        yield issue_of("ref_alike", table.rows[here], table.header("ref"), other=table.rows[there])
+        yield _issue("ref_alike", table.rows[here], table.header("ref"), other=table.rows[there])
 
 
 # -- rows that make one case ------------------------------------------------------------------
@@ -190,7 +218,7 @@ def _groups(refs: Mapping[int, str]) -> list[list[int]]:
 
 
 def _group_issues(
-    table: ImportTable, groups: Iterable[Sequence[int]], refs: Mapping[int, str]
+    table: SourceTable, groups: Iterable[Sequence[int]], refs: Mapping[int, str]
 ) -> Iterator[Issue]:
     for group in groups:
         if len(group) > 1 and not table.rows_are_people:
@@ -200,7 +228,7 @@ def _group_issues(
         yield from repeated_customers(table, group)
 
 
-def _only_refs(table: ImportTable, identity: Sequence[str]) -> Iterator[Issue]:
+def _only_refs(table: SourceTable, identity: Sequence[str]) -> Iterator[Issue]:
     """Totals and remarks below a table, which would become cases without customers."""
     if not any(prefix.startswith("customer") for prefix in table.entries):
         return
@@ -208,32 +236,32 @@ def _only_refs(table: ImportTable, identity: Sequence[str]) -> Iterator[Issue]:
     others = [name for name in others if person_column(name) or name not in identity]
     for index in (~table.frame[others].notna().any(axis=1)).to_numpy().nonzero()[0].tolist():
         if table.cell("ref", index) or any(table.cell(name, index) for name in identity):
-            yield issue_of("only_a_ref", table.rows[index], table.header("ref"))
+            yield _issue("only_a_ref", table.rows[index], table.header("ref"))
 
 
 def _crowds(
-    table: ImportTable, groups: Iterable[Sequence[int]], max_people: int
+    table: SourceTable, groups: Iterable[Sequence[int]], max_people: int
 ) -> Iterator[Issue]:
     columns = sum(prefix.startswith("customer") for prefix in table.entries)
     for group in groups:
         if len(group) * columns <= max_people:
             continue
-        count = len(list(_places(table, "customer", group)))
+        count = len(list(places(table, "customer", group)))
         for index in group if count > max_people else ():
             details = {"count": count, "limit": max_people}
-            yield issue_of("too_many_people", table.rows[index], table.header("ref"), **details)
+            yield _issue("too_many_people", table.rows[index], table.header("ref"), **details)
 
 
-def _repeated(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
+def _repeated(table: SourceTable, group: Sequence[int]) -> Iterator[Issue]:
     for index in group:
         other = group[0] if index != group[0] else group[1]
         row, other_row = table.rows[index], table.rows[other]
         code = "ref_repeated" if table.cell("ref", index) else "identity_repeated"
-        yield issue_of(code, row, table.header("ref"), other=other_row)
+        yield _issue(code, row, table.header("ref"), other=other_row)
 
 
 def _differing(
-    table: ImportTable, group: Sequence[int], refs: Mapping[int, str]
+    table: SourceTable, group: Sequence[int], refs: Mapping[int, str]
 ) -> Iterator[Issue]:
     """Case columns of the rows of one case: a blank agrees with everything."""
     if len(group) == 1:
@@ -241,59 +269,25 @@ def _differing(
     for index in group[1:]:
         if refs[index] != refs[group[0]]:
             other = table.rows[group[0]]
-            yield issue_of("ref_spelling", table.rows[index], table.header("ref"), other=other)
+            yield _issue("ref_spelling", table.rows[index], table.header("ref"), other=other)
     for name in [name for name in table.names if name != "ref" and not person_column(name)]:
         given = [index for index in group if table.cells[name][index] is not None]
         for index in given[1:]:
             if table.cells[name][index] != table.cells[name][given[0]]:
                 other = table.rows[given[0]]
-                yield issue_of("rows_differ", table.rows[index], table.header(name), other=other)
-
-
-def repeated_customers(table: ImportTable, group: Sequence[int]) -> Iterator[Issue]:
-    """The same person twice in the rows (by index) of one case."""
-    known: list[tuple[int, Mapping[str, str]]] = []
-    for index in group:
-        for prefix in [prefix for prefix in table.entries if prefix.startswith("customer")]:
-            person = table.entry(prefix, index)
-            if not {"first_names", "last_name"} <= person.keys():
-                continue
-            same = (row for row, other in known if sameness(person, other) >= Sameness.PERHAPS)
-            if (first := next(same, None)) is not None:
-                header = table.header(f"{prefix}last_name")
-                yield issue_of("customer_repeated", table.rows[index], header, other=first)
-            known.append((table.rows[index], person))
+                yield _issue("rows_differ", table.rows[index], table.header(name), other=other)
 
 
 # -- requests ---------------------------------------------------------------------------------
 
 
-def _gender(text: str) -> str:
-    """The examples' two words in their case; the vendor lists none, so others stay as they are."""
-    return text.casefold() if text.casefold() in ("male", "female") else text
-
-
-def _yes_or_no(text: str) -> str:
-    return YES_NO[text.casefold()]
-
-
-_TO_WIRE: dict[str, Callable[[str], str | None]] = {
-    "date_of_birth": wire_date,
-    "dob": wire_date,
-    "marital_status": marital_status,
-    "gender": _gender,
-    "entity_id": str.casefold,
-    "is_charity": _yes_or_no,
-}
-
-
-def _planned(table: ImportTable, group: Sequence[int], refs: Mapping[int, str]) -> PlannedCase:
-    columns = tuple(prefix for index, prefix in _places(table, "customer", group))
+def _planned(table: SourceTable, group: Sequence[int], refs: Mapping[int, str]) -> PlannedCase:
+    columns = tuple(prefix for index, prefix in places(table, "customer", group))
     body = _body(table, group, refs)
     return PlannedCase(refs[group[0]], tuple(table.rows[index] for index in group), body, columns)
 
 
-def _body(table: ImportTable, group: Sequence[int], refs: Mapping[int, str]) -> dict[str, Any]:
+def _body(table: SourceTable, group: Sequence[int], refs: Mapping[int, str]) -> dict[str, Any]:
     body: dict[str, Any] = {"ref": refs[group[0]]}
     for name in ("email", "adviser_email", "notes"):
         if (value := _first_given(table, name, group)) is not None:
@@ -311,30 +305,6 @@ def _body(table: ImportTable, group: Sequence[int], refs: Mapping[int, str]) -> 
     return body
 
 
-def _first_given(table: ImportTable, name: str, group: Sequence[int]) -> str | None:
+def _first_given(table: SourceTable, name: str, group: Sequence[int]) -> str | None:
     values = (table.cell(name, index) for index in group)
     return next((value for value in values if value is not None), None)
-
-
-def people_in(
-    table: ImportTable, kind: str, group: Sequence[int]
-) -> Iterator[dict[str, str | None]]:
-    """The customers (or address-book entries) in the rows of one case, under their wire names."""
-    for index, prefix in _places(table, kind, group):
-        given = table.entry(prefix, index)
-        if kind == "address_book":
-            given = {"entity_id": "person"} | given  # person is only the likely default
-        yield {
-            name: _TO_WIRE[name](value) if name in _TO_WIRE else value
-            for name, value in given.items()
-        }
-
-
-def _places(table: ImportTable, kind: str, group: Sequence[int]) -> Iterator[tuple[int, str]]:
-    """Where the people of the rows of one case stand: row by index, and `customer_1_`."""
-    prefixes = sorted(
-        (prefix for prefix in table.entries if prefix.startswith(kind)),
-        key=lambda prefix: int(re.sub(r"\D", "", prefix) or 0),
-    )
-    for index in group:
-        yield from ((index, prefix) for prefix in prefixes if table.entry(prefix, index))

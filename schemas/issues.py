@@ -1,10 +1,12 @@
 """What is wrong with a file, or with one row of it.
 
 Belongs here: the two forms in which every reader and every check reports, whatever the file kind.
-Does not: the checks themselves.
+Does not: the checks themselves, or their sentences, which stand beside them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 class SourceError(Exception):
@@ -27,3 +29,10 @@ class Issue:
     """Stable, lower case, for machines and for counting."""
     message: str
     """A sentence for the person who will correct the row."""
+
+
+def issue_of(
+    sentences: Mapping[str, str], code: str, row: int, header: str | None, **details: Any
+) -> Issue:
+    """An issue with the sentence of its code."""
+    return Issue(row, header, code, sentences[code].format(column=header, **details))

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import pyarrow as pa
 
+from schemas.rows import file_of, own_number
+
 
 class Outcome(StrEnum):
     """The end of an input row; each row has exactly one."""
@@ -52,8 +54,8 @@ OUTCOMES = pa.schema(
         pa.field("attempts", pa.int32(), nullable=False),
     ]
 )
-"""`row` as a spreadsheet shows it, `key` the ref or id, `attempts` how often it was sent or tried
-to be sent."""
+"""`row` as a spreadsheet shows it (of a table from Python its position), `key` the ref or id,
+`attempts` how often it was sent or tried to be sent."""
 
 
 @dataclass(slots=True)
@@ -101,22 +103,27 @@ assert [field.name for field in fields(AppointmentOutcome)] == APPOINTMENT_OUTCO
 
 
 def outcome_table(
-    outcomes: Iterable[RowOutcome], rows: Sequence[int], schema: pa.Schema = OUTCOMES
+    outcomes: Iterable[RowOutcome],
+    rows: Sequence[int],
+    schema: pa.Schema = OUTCOMES,
+    files: Sequence[str] = (),
 ) -> pa.Table:
     """`outcomes` as a table, in the order of `rows`, which are all rows that were read.
+
+    Where several files were read as one, a column `file` beside `row` has the names of `files`.
 
     Raises:
         AssertionError: a row has no outcome, or more than one.
     """
     by_row = sorted(outcomes, key=lambda outcome: outcome.row)
     assert [outcome.row for outcome in by_row] == sorted(rows), "one outcome for each row"
-    return pa.Table.from_arrays(
-        [
-            pa.array([getattr(outcome, field.name, None) for outcome in by_row], field.type)
-            for field in schema
-        ],
-        schema=schema,
-    )
+    columns = {field.name: [getattr(each, field.name, None) for each in by_row] for field in schema}
+    columns["row"] = [own_number(outcome.row) for outcome in by_row]
+    table = pa.Table.from_pydict(columns, schema=schema)
+    if not files:
+        return table
+    names = [file_of(outcome.row, files) for outcome in by_row]
+    return table.add_column(1, pa.field("file", pa.string()), [names])
 
 
 def counts(outcomes: Iterable[RowOutcome]) -> dict[str, int]:

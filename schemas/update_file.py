@@ -2,35 +2,32 @@
 
 Belongs here: the pandera models of update files, the rules over their columns and rows, and
 comparing what a row wants with what a case has. Does not: reading files (`files/source.py`), what
-they have in common with files of new cases (`import_file.py`), or the network.
+all kinds of files have in common (`source_table.py`), or the network.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import pandera.pandas as pa
 
+from schemas.column_tables import described, described_columns, markdown_table
 from schemas.columns import META_PREFIX, MetaField, match_columns, resolve_meta
 from schemas.files.source import Sheet
 from schemas.identifiers import IDENTIFIER_CHECKS
-from schemas.import_file import (
-    CUSTOMER_FIELDS,
+from schemas.issues import Issue, SourceError, issue_of
+from schemas.person_columns import CUSTOMER_FIELDS
+from schemas.source_people import people_in, people_issues, repeated_customers
+from schemas.source_table import (
     META,
-    ImportTable,
+    SourceTable,
     column_issues,
-    described,
-    described_columns,
     in_column_order,
-    issue_of,
-    markdown_table,
     meta_issues,
     option_of,
-    people_issues,
     repeated,
 )
-from schemas.import_plan import people_in, repeated_customers
-from schemas.issues import Issue, SourceError
 from schemas.texts import clean, collision_key, unescaped
 from schemas.values import column
 
@@ -45,6 +42,14 @@ _META_PATTERNS = {f"{META_PREFIX}.+": "meta:<field label>"}
 _CUSTOMER_PATTERNS = {
     pattern: f"customer_1_{name}" for pattern, name in zip(CUSTOMERS, CUSTOMER_FIELDS, strict=True)
 }
+SENTENCES = {
+    "key_missing": "id and ref are blank; one of them must say which case the row changes.",
+    "nothing_given": "The file has no column that says what to change, such as notes.",
+    "case_repeated": "The same case is in row {other}; give all its changes in one row.",
+    "new_ref_repeated": "The same new_ref is in row {other}; a reference names one case.",
+}
+"""What a person is told, by code. No sentence repeats a cell."""
+_issue = partial(issue_of, SENTENCES)
 
 
 def _model(name: str, columns: Mapping[str, pa.Column]) -> pa.DataFrameSchema:
@@ -153,7 +158,7 @@ def plan_updates(
     matched = match_columns(headers, kind.names, patterns=kind.patterns, extra=extra)
     if not KEY_FIELDS.keys() & set(matched.values()):
         raise SourceError("The file needs a column id or ref that says which case a row changes.")
-    table = ImportTable(sheet, matched, blank_words)
+    table = SourceTable(sheet, matched, blank_words)
     if crm_fields is not None:
         table.meta = resolve_meta(table.meta_columns, crm_fields)
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
@@ -172,22 +177,24 @@ def plan_updates(
     )
 
 
-def _all_issues(table: ImportTable) -> Iterator[Issue]:
+def _all_issues(table: SourceTable) -> Iterator[Issue]:
     yield from meta_issues(table)
     yield from people_issues(table)
     given = [name for name in table.names if name not in KEY_FIELDS]
     for index, row in enumerate(table.rows):
         if not any(table.cell(name, index) for name in KEY_FIELDS):
-            yield issue_of("key_missing", row, None)
+            yield _issue("key_missing", row, None)
         if not given:
-            yield issue_of("nothing_given", row, None)
+            yield _issue("nothing_given", row, None)
         yield from repeated_customers(table, [index])
     for name in KEY_FIELDS:
-        yield from repeated(table, name, "case_repeated")
-    yield from repeated(table, "new_ref", "new_ref_repeated", collision_key)
+        for row, other in repeated(table, name):
+            yield _issue("case_repeated", row, table.header(name), other=other)
+    for row, other in repeated(table, "new_ref", collision_key):
+        yield _issue("new_ref_repeated", row, table.header("new_ref"), other=other)
 
 
-def _wanted(table: ImportTable, index: int) -> WantedChange:
+def _wanted(table: SourceTable, index: int) -> WantedChange:
     meta = {
         crm_field.id: option_of(value, crm_field.options or ()) or value
         for name, crm_field in table.meta.items()

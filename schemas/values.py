@@ -70,7 +70,7 @@ SENTENCES: dict[str, str] = {
         "{column} has lost its plus sign; write +44..., in a cell formatted as text."
     ),
     "not_a_name": (
-        "{column} is a date, a TRUE or FALSE, or #####, as a spreadsheet shows it; enter the name "
+        "{column} is a number, a date, TRUE or FALSE, or #####, and no name; enter the name "
         "(True, if that is one), in a cell formatted as text."
     ),
     "two_phones": (
@@ -186,7 +186,7 @@ def wire_date(text: str) -> str | None:
 # -- the others -------------------------------------------------------------------------------
 
 _EMAIL = r"^[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>.]+\Z"
-_BECOME_A_NUMBER = r"^[0-9]+\.[0-9]+\Z|^[0-9](?:\.[0-9]+)?[eE]\+?[0-9]+\Z|^#{2,}\Z"
+_BECOME_A_NUMBER = r"^[0-9]+\.[0-9]+\Z|^[0-9](?:[.,][0-9]+)?[eE]\+?[0-9]+\Z|^#{2,}\Z"
 _NO_ZERO_NOR_PLUS = r"^[( ]*[1-9]"
 _PLUS_LOST = r"^[( ]*44(?:[ ().-]*[0-9]){10}\Z"
 _BETWEEN_PHONES = re.compile(r"[/,;&]|\bor\b|\band\b", re.IGNORECASE)
@@ -217,7 +217,14 @@ SHOWN_DATE = (
 """A whole cell that is a date as a spreadsheet shows one, or as a program writes it."""
 _NO_NAME = rf"{SHOWN_DATE}|^(?:TRUE|true|FALSE|False|false)\Z|^#{{2,}}\Z"
 
+_ONLY_DIGITS = r"^[0-9]+(?:[.,][0-9]+)?\Z"
+
 NAME_CHECK = check("not_a_name", lambda texts: ~texts.str.match(_NO_NAME))
+"""Of organisations too, some of which are called by a number."""
+PERSON_CHECK = check(
+    "not_a_name", lambda texts: ~texts.str.match(_NO_NAME) & ~texts.str.match(_ONLY_DIGITS)
+)
+"""A date typed into a column of names may come as its day number."""
 EMAIL_CHECK = check("email", lambda texts: texts.str.match(_EMAIL))
 PHONE_CHECKS = (
     check("phone_number_format", lambda texts: ~texts.str.match(_BECOME_A_NUMBER)),

@@ -23,6 +23,7 @@ from protocols.appointments.entries import (
 from protocols.reading.found import Found
 from protocols.reading.lookup import current_cases
 from schemas.appointment_file import WantedAppointment
+from schemas.identifiers import whole_form
 from schemas.outcomes import Outcome
 from schemas.texts import canonical
 from tasks.progress import Progress
@@ -104,6 +105,8 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
         )
     elif journal and booking is None and journal.is_ambiguous(entry.key):
         entry.end(Outcome.CONFLICT, "key_ambiguous")
+    elif journal and booking is None and _has_whole_form(entry.key, journal):
+        entry.end(Outcome.REJECTED, "key_decimal")
     elif journal and given_id and journal.is_anothers(entry.key, given_id):
         entry.end(Outcome.CONFLICT, "other_key")
     elif entry.wanted.action == "delete":
@@ -117,6 +120,11 @@ def plan(entry: BookingEntry, journal: Journal | None, *, recreate: bool) -> Non
         # of what was sent while it was still to come there is nothing to be said
         entry.step, entry.action, entry.values = None, "none", {}
         entry.end(Outcome.REJECTED, "in_the_past", flags=", ".join(flags))
+
+
+def _has_whole_form(key: str, journal: Journal) -> bool:
+    whole = whole_form(key)
+    return whole is not None and journal.booking(whole) is not None
 
 
 def _begin(entry: BookingEntry, step: Step, values: Mapping[str, str | bool] | None = None) -> None:

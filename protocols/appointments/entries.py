@@ -75,6 +75,10 @@ SENTENCES = {
         "case or width, and this file has several such; run the row whose appointment it is in a "
         "file without the others first."
     ),
+    "key_decimal": (
+        "The journal has an appointment for this key without the .0, which a program may have "
+        "added to a number; write the key without."
+    ),
     "in_the_past": (
         "The appointment has begun already, and the row would have a message sent about it "
         "({flags}); correct the time, write no for the message, or run with allow_past=True."

@@ -48,6 +48,10 @@ SENTENCES = {
         "WillSuite takes this reference for that of another case ({ids}), where it is spelled "
         "otherwise. If it is the same case, use its spelling; if not, another reference."
     ),
+    "ref_decimal": (
+        "WillSuite has a case with this reference without the .0 ({ids}), which a program may have "
+        "added to a number; write it without."
+    ),
     "ref_taken": (
         "WillSuite says that this reference is taken, but shows no case with it; it may belong to "
         "a deleted one. Use another reference, or ask WillSuite's support."

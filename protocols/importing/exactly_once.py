@@ -22,6 +22,7 @@ from protocols.importing.verdicts import (
     compare_existing,
     confirm,
     confirm_refusal,
+    refuse_decimal,
 )
 from protocols.rows.dispatcher import task_ranges
 from schemas.outcomes import Outcome
@@ -45,7 +46,7 @@ async def look_for(
     for entry in entries:
         if cases_of(entry, found):
             compare_existing(entry, found)
-        else:
+        elif not refuse_decimal(entry, found):
             absent.append(entry)
     return absent
 

@@ -14,6 +14,7 @@ from protocols.importing.verdicts import cases_of, confirm, lost_in, presence_in
 from protocols.kept import paths_of
 from protocols.reading.found import Found, FoundCase
 from protocols.reading.lookup import find_cases, shown_person_fields, whole_cases
+from schemas.identifiers import whole_form
 from schemas.outcomes import Outcome
 from tasks.connection import connected
 from tasks.progress import Progress
@@ -30,7 +31,7 @@ ENOUGH_OTHERS = 10
 async def find_cases_of(
     entries: Sequence[NewCaseEntry], workspace: Path, progress: Progress
 ) -> Found:
-    """The cases with the references of `entries`.
+    """The cases with the references of `entries`, or with what these were as whole numbers.
 
     A list may leave some of a case's people out: where somebody seems to be missing, it is asked
     for by its id.
@@ -39,6 +40,7 @@ async def find_cases_of(
         WillSuiteError, RunError: it can't be told.
     """
     refs = [entry.case.ref for entry in entries]
+    refs += [whole for ref in refs if (whole := whole_form(ref))]
     with_people = [entry.case.ref for entry in entries if entry.request.customers]
     found = await find_cases(refs, with_people, workspace, progress)
     doubtful = [

@@ -11,6 +11,7 @@ from protocols.importing.entries import NewCaseEntry
 from protocols.kept import lost_of_case
 from protocols.people import Presence, presence
 from protocols.reading.found import Found, FoundCase
+from schemas.identifiers import whole_form
 from schemas.outcomes import Outcome
 
 
@@ -45,6 +46,14 @@ def compare_existing(entry: NewCaseEntry, found: Found) -> None:
         outcome = Outcome.PARTIAL if is_anybody_there else Outcome.CONFLICT
         code = "customers_missing" if is_anybody_there and people.missing else "customers_unsure"
         _end_with_people(entry, outcome, code, people, case)
+
+
+def refuse_decimal(entry: NewCaseEntry, found: Found) -> bool:
+    """Reject a row whose reference (9001.0) a case has as a whole number (9001)."""
+    cases = found.with_ref(whole_form(entry.case.ref) or "")
+    if cases:
+        entry.end(Outcome.REJECTED, "ref_decimal", ids=ids_of(cases))
+    return bool(cases)
 
 
 def confirm(

@@ -26,6 +26,7 @@ from schemas.files.source import Sheet
 from schemas.files.workbooks import rejects_file
 from schemas.issues import Issue
 from schemas.outcomes import OUTCOMES, Outcome, RowOutcome, outcome_table
+from schemas.rows import place_of
 from tasks.files import private_folder, write_atomically
 from tasks.policy import OutputError
 
@@ -80,7 +81,7 @@ def write_run_files(
         OSError: the disk refuses.
     """
     private_folder(folder)
-    table = outcome_table(outcomes, sheet.rows, schema)
+    table = outcome_table(outcomes, sheet.rows, schema, sheet.files)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     write_atomically(folder / "outcomes.parquet", sink.getvalue().to_pybytes())
@@ -93,7 +94,7 @@ def write_run_files(
         folder,
         folder / "outcomes.parquet",
         _kept(folder / "rejected", _rejects(rejected, sheet, issues) if rejected else None),
-        _kept(folder / "attention", attention_file(outcomes, case_url)),
+        _kept(folder / "attention", attention_file(outcomes, case_url, sheet.files)),
     )
 
 
@@ -124,5 +125,5 @@ def _rejects(
         for issue in issues.get(outcome.row, ()):
             if issue.column in places:
                 marked.add((len(rows), places[issue.column]))
-        rows.append([str(outcome.row), outcome.message, *own, *tail])
+        rows.append([place_of(outcome.row, sheet.files), outcome.message, *own, *tail])
     return rejects_file([REJECTED_ROW, REJECTED_BECAUSE, *headers], rows, marked)

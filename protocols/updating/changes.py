@@ -24,6 +24,10 @@ from schemas.update_file import WantedChange, same_text
 AGAIN = "Run the same file again: it reads the case first."
 SENTENCES = {
     "stopped": STOPPED,
+    "ref_decimal": (
+        "WillSuite has a case with this reference without the .0 ({ids}), which a program may have "
+        "added to a number; write it without."
+    ),
     "not_found": "WillSuite has no case with this id or reference; correct it.",
     "case_unreadable": (
         "WillSuite fails each time when it is asked for this case, so nothing was sent; the other "

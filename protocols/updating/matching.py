@@ -15,6 +15,7 @@ from protocols.reading.found import Found, FoundCase
 from protocols.reading.lookup import changed_cases, current_cases, with_people
 from protocols.updating.changes import ChangeEntry, end_unchanged
 from protocols.updating.differences import difference
+from schemas.identifiers import whole_form
 from schemas.outcomes import Outcome
 from schemas.texts import canonical
 from tasks.progress import Progress
@@ -87,7 +88,9 @@ def _agrees(entry: ChangeEntry, case: FoundCase) -> bool:
 def _end_without_case(entry: ChangeEntry, found: Found) -> None:
     """No case has the row's reference; perhaps an earlier run of the file has changed it."""
     renamed = found.with_ref(entry.wanted.new_ref or "")
-    if len(renamed) != 1:
+    if whole := found.with_ref(whole_form(entry.wanted.ref or "") or ""):
+        entry.end(Outcome.REJECTED, "ref_decimal", ids=", ".join(case.id for case in whole))
+    elif len(renamed) != 1:
         entry.end(Outcome.REJECTED, "not_found")
     elif difference(entry.wanted, renamed[0]):
         entry.end(Outcome.CONFLICT, "ref_unclear", case_id=renamed[0].id)
@@ -151,6 +154,7 @@ async def look_at(
         entry.reopen()
     ids = [entry.wanted.case_id for entry in entries if entry.wanted.case_id]
     refs = [entry.wanted.ref for entry in entries if entry.wanted.ref and not entry.wanted.case_id]
+    refs += [whole for ref in refs if (whole := whole_form(ref))]
     new_refs = [entry.wanted.new_ref for entry in entries if entry.wanted.new_ref]
     found = await current_cases(ids, [*refs, *new_refs], workspace, progress)
     await _complete_renamed(entries, found, workspace)

@@ -15,6 +15,7 @@ from schemas.files.source import read_sheet
 from schemas.files.workbooks import AS_TEXTS, fits_a_workbook
 from schemas.issues import SourceError
 from schemas.outcomes import AppointmentOutcome, Outcome, RowOutcome
+from schemas.rows import place_of
 
 FOR_ATTENTION = frozenset({Outcome.CONFLICT, Outcome.PARTIAL, Outcome.UNKNOWN, Outcome.FAILED})
 """What a person must look at; rejected rows have a file of their own."""
@@ -26,13 +27,16 @@ _MOST_LINKS = 60_000  # Excel opens no sheet with more than 65,530
 _SAFE_ID = re.compile(r"[\w-]+", re.ASCII)
 
 
-def attention_file(outcomes: Sequence[RowOutcome], case_url: str = "") -> tuple[str, bytes] | None:
+def attention_file(
+    outcomes: Sequence[RowOutcome], case_url: str = "", files: Sequence[str] = ()
+) -> tuple[str, bytes] | None:
     """The rows in `FOR_ATTENTION`: a workbook, or CSV where a workbook can't hold them unchanged
     or would be very large. None where there are none.
 
     Args:
         outcomes: of all rows.
         case_url: where a case is in WillSuite, with `{case_id}` in it; without it ids are texts.
+        files: the names of the files, where the rows are of several.
 
     Returns:
         The ending of the file's name, ".xlsx" or ".csv", and its content.
@@ -43,7 +47,7 @@ def attention_file(outcomes: Sequence[RowOutcome], case_url: str = "") -> tuple[
     header = list(COLUMNS)
     if any(isinstance(outcome, AppointmentOutcome) for outcome in wanted):
         header += ["appointment_id", RESOLUTION]
-    rows = [_cells(outcome)[: len(header)] for outcome in wanted]
+    rows = [_cells(outcome, files)[: len(header)] for outcome in wanted]
     if not fits_a_workbook(header, rows):
         return ".csv", written(header, rows)
     links = [_link(outcome.case_id, case_url) for outcome in wanted[:_MOST_LINKS]]
@@ -75,11 +79,11 @@ def _workbook(
     return content.getvalue()
 
 
-def _cells(outcome: RowOutcome) -> list[str | None]:
+def _cells(outcome: RowOutcome, files: Sequence[str]) -> list[str | None]:
     own = [getattr(outcome, "appointment_id", None)]
     return [
-        str(outcome.row), outcome.key, outcome.outcome.value, outcome.code, outcome.message,
-        outcome.case_id, *own,
+        place_of(outcome.row, files), outcome.key, outcome.outcome.value, outcome.code,
+        outcome.message, outcome.case_id, *own,
     ]  # fmt: skip
 
 

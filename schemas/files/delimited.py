@@ -46,6 +46,7 @@ _MAC_ROMAN = re.compile(
 )
 
 _GUARDED = re.compile(r"''*[=+\-@\t\r]")
+_TEXT_FORMULA = re.compile(r'="([^"]*)"')
 _DANGEROUS = re.compile(r"'*[=+\-@\t\r]")
 
 
@@ -74,8 +75,8 @@ def read_records(
         delimiter, start = _delimiter(text, is_known), 0
     description = f"CSV, {name}, separated by {_DELIMITERS.get(delimiter, delimiter)}"
     records = _records(text, start, delimiter)
-    if _GUARDED.search(text):
-        return description, ([_unguarded(cell) for cell in record] for record in records)
+    if _GUARDED.search(text) or '="' in text:
+        return description, ([_as_shown(cell) for cell in record] for record in records)
     return description, records
 
 
@@ -94,8 +95,14 @@ def _guarded(cell: str) -> str:
     return f"'{cell}" if _DANGEROUS.match(cell) else cell
 
 
-def _unguarded(cell: str) -> str:
-    return cell[1:] if _GUARDED.match(cell) else cell
+def _as_shown(cell: str) -> str:
+    """Without our guard against formulas; and what programs write as ="00042", so that Excel keeps
+    the zeros, without that.
+    """
+    if _GUARDED.match(cell):
+        return cell[1:]
+    found = _TEXT_FORMULA.fullmatch(cell)
+    return found[1] if found else cell
 
 
 # -- encoding --------------------------------------------------------------------------------
@@ -220,7 +227,7 @@ def _delimiter(text: str, is_known: Callable[[str], bool]) -> str:
             header = next(filter(_says_something, _records(text, 0, delimiter, 1)), [])
         except SourceError:
             return -1, 0
-        names = [clean(_unguarded(cell)) for cell in header]
+        names = [clean(_as_shown(cell)) for cell in header]
         return sum(is_known(name) for name in names if name), len(names)
 
     return max(_DELIMITERS, key=score)

@@ -1,4 +1,4 @@
-"""Parquet files people bring: columns of any plain type, as texts.
+"""Parquet files and tables of Python programs: columns of any plain type, as texts.
 
 Belongs here: what the text of a typed value is. Does not: what a header must look like, cleaning
 of cells (`source.py`), and the Parquet files an export publishes (`case_tables.py`).
@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -37,15 +38,41 @@ def read_records(data: bytes, *, max_rows: int) -> tuple[str, Iterator[Sequence[
             f"The file has {file.metadata.num_rows:,} rows; {max_rows:,} is the most that is "
             "taken. Split it, and bring the parts one after the other."
         )
-    return "Parquet", _records(file)
+    return "Parquet", _records(file.schema_arrow, file.iter_batches(batch_size=_BATCH))
 
 
-def _records(file: pq.ParquetFile) -> Iterator[Sequence[str]]:
-    schema = file.schema_arrow
+def records_of(table: pd.DataFrame | pa.Table) -> Iterator[Sequence[str]]:
+    """The records of a table of a Python program, as if they had been written to Parquet.
+
+    Raises:
+        SourceError: a column can't be one of a table, or holds no plain values.
+    """
+    if isinstance(table, pd.DataFrame):
+        table = _arrow_table(table)
+    return _records(table.schema, iter(table.to_batches(_BATCH)))
+
+
+def _arrow_table(frame: pd.DataFrame) -> pa.Table:
+    """No message repeats what pyarrow says, which has values in it."""
+    names = [str(name) for name in frame.columns]
+    if repeated := next((place for place, name in enumerate(names) if name in names[:place]), 0):
+        raise SourceError(f"Columns {names.index(names[repeated]) + 1} and {repeated + 1} of the "
+                          "table have the same name. Rename or remove one.")  # fmt: skip
+    for place in range(len(names)):
+        try:
+            pa.array(frame.iloc[:, place], from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            raise SourceError(
+                f"Column {place + 1} of the table holds values of several kinds, such as texts and "
+                "numbers; make all of them texts."
+            ) from None
+    return pa.Table.from_pandas(frame)
+
+
+def _records(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[Sequence[str]]:
     used = [position for position, name in enumerate(schema.names) if not _is_pandas_index(name)]
     converters = [_converter(schema.field(position).type, position) for position in used]
     yield [schema.names[position] for position in used]
-    batches = file.iter_batches(batch_size=_BATCH)
     while True:
         try:
             batch = next(batches, None)

@@ -1,7 +1,8 @@
-"""Files people bring: CSV as people really save it, Parquet, Excel workbooks.
+"""Files people bring: CSV as people really save it, Parquet, Excel workbooks; tables from Python.
 
 Belongs here: which kind a file is, its header, and its cells as clean texts with row numbers as a
-spreadsheet shows them. Does not: what a column means (`import_file.py` and its like).
+spreadsheet shows them. Does not: what a column means (`import_file.py` and its like), or several
+files as one (`several.py`).
 
 Whatever the kind, a file comes down to records of texts, the header being one of them; the same
 header rules and the same cleaning then hold for all kinds.
@@ -23,6 +24,13 @@ import pyarrow.compute as pc
 from schemas.columns import letters_of, normalised
 from schemas.files import delimited, parquet, workbooks
 from schemas.files.content import content_of
+from schemas.files.header import (
+    FIRST_OF_A_FILE,
+    FIRST_OF_A_TABLE,
+    Header,
+    refuse_values_without_name,
+    take_header,
+)
 from schemas.files.structure import structure_issue
 from schemas.issues import Issue, SourceError
 from schemas.texts import clean
@@ -68,7 +76,8 @@ class Sheet:
     frame: pd.DataFrame
     """The header's texts as columns, every one of dtype `str`; clean cells, blank ones missing."""
     rows: list[int]
-    """The row of each frame row as a spreadsheet shows it: the header is row 1."""
+    """The row of each frame row as a spreadsheet shows it: the header is row 1. Of a table from
+    Python its position, from 0 on."""
     issues: list[Issue]
     """What is wrong with the structure or the text of single rows, which are in `frame` too."""
     surplus: dict[int, list[str]]
@@ -80,6 +89,8 @@ class Sheet:
     doubts: list[Issue] = field(default_factory=list)
     """What is wrong with single cells where they are to be taken sign by sign: references, keys,
     phones, postcodes."""
+    files: Sequence[str] = ()
+    """The names of several files that were read as one, in whose rows `RowOfFile` tells them."""
 
 
 def read_sheet(
@@ -119,63 +130,17 @@ def read_sheet(
     return _sheet(description, records, is_known, marks, hidden)
 
 
-# -- header ----------------------------------------------------------------------------------
+def read_table(table: pd.DataFrame | pa.Table, *, is_known: Callable[[str], bool]) -> Sheet:
+    """Read a table of a Python program, as if it had been written to Parquet.
 
+    Its rows are known by their position, from 0 on: `frame.iloc[row]`, `table.slice(row, 1)`.
 
-@dataclass(frozen=True)
-class _Header:
-    row: int
-    names: list[str]
-    """One per column, "" where there is none."""
-
-    @property
-    def first_row(self) -> int:
-        """The row below the header."""
-        return self.row + 1
-
-    @property
-    def width(self) -> int:
-        """The number of columns up to the last named one."""
-        return max(position for position, name in enumerate(self.names, 1) if name)
-
-
-def _header(records: Iterator[Sequence[str]], is_known: Callable[[str], bool]) -> _Header:
-    """Take records up to the header, which is the first that isn't blank."""
-    named = ((row, [clean(cell) for cell in record]) for row, record in enumerate(records, 1))
-    header = next((_Header(row, names) for row, names in named if any(names)), None)
-    if header is None:
-        raise SourceError("The file is empty.")
-    if not any(is_known(name) for name in header.names if name):
-        where = "The first row" if header.row == 1 else f"Row {header.row}, the first with a value,"
-        raise SourceError(
-            f"{where} holds none of the column names that are known; is the header missing?"
-        )
-    _refuse_equal_names(header.names)
-    return header
-
-
-def _refuse_equal_names(names: list[str]) -> None:
-    positions: dict[str, list[int]] = {}
-    for position, name in enumerate(names):
-        positions.setdefault(name.casefold(), []).append(position)
-    for name, same in positions.items():
-        if name and len(same) > 1:
-            which = " and ".join(_place(position) for position in same)
-            raise SourceError(f"Columns {which} have the same name. Rename or remove one.")
-
-
-def _refuse_values_without_name(names: list[str], table: pa.Table) -> None:
-    for position, name in enumerate(names):
-        if not name and table[position].null_count < len(table):
-            raise SourceError(
-                f"Column {_place(position)} has values but no name. Give it a name in the header, "
-                "or remove its values."
-            )
-
-
-def _place(position: int) -> str:
-    """A column as people find it: by the letter of a spreadsheet, and by its number."""
-    return f"{letters_of(position)} ({position + 1})"
+    Raises:
+        SourceError: it can't be used as a whole.
+    """
+    kind = "pandas DataFrame" if isinstance(table, pd.DataFrame) else "Arrow table"
+    records = parquet.records_of(table)
+    return _sheet(kind, records, is_known, workbooks.Marks(), "refuse", FIRST_OF_A_TABLE)
 
 
 # -- cells -----------------------------------------------------------------------------------
@@ -200,11 +165,12 @@ def _sheet(
     is_known: Callable[[str], bool],
     marks: workbooks.Marks,
     hidden: str,
+    first_row: int = FIRST_OF_A_FILE,
 ) -> Sheet:
-    header = _header(records, is_known)
+    header = take_header(records, is_known, first_row)
     findings = _Findings()
     table = _cleaned(records, header, findings)
-    _refuse_values_without_name(header.names, table)
+    refuse_values_without_name(header.names, table)
     error_cells = _error_cells(table, header)
     findings.joined += _repeated_headers(table, header)
     table = table.select([position for position, name in enumerate(header.names) if name])
@@ -222,12 +188,12 @@ def _sheet(
         issues=_issues(findings, error_cells, header, set(rows), marks.without_result),
         doubts=_doubts(marks.shown_otherwise, header, set(rows)),
         surplus=findings.surplus,
-        blank_rows=header.first_row - 2 + len(kept) - len(rows),
+        blank_rows=header.row - first_row + len(kept) - len(rows),
         description=description,
     )
 
 
-def _cleaned(records: Iterator[Sequence[str]], header: _Header, findings: _Findings) -> pa.Table:
+def _cleaned(records: Iterator[Sequence[str]], header: Header, findings: _Findings) -> pa.Table:
     """The records below the header as a table of texts, with null for blank."""
     fields = [pa.field(str(position), pa.large_string()) for position in range(len(header.names))]
     batches = []
@@ -249,7 +215,7 @@ def _cleaned(records: Iterator[Sequence[str]], header: _Header, findings: _Findi
 
 
 def _even(
-    batch: list[Sequence[str]], first_row: int, header: _Header, findings: _Findings
+    batch: list[Sequence[str]], first_row: int, header: Header, findings: _Findings
 ) -> Iterator[Sequence[str]]:
     """`batch` with as many cells in each record as the header has."""
     width = len(header.names)
@@ -324,7 +290,7 @@ def _without_hidden(
 # -- issues ----------------------------------------------------------------------------------
 
 
-def _error_cells(table: pa.Table, header: _Header) -> list[tuple[int, int]]:
+def _error_cells(table: pa.Table, header: Header) -> list[tuple[int, int]]:
     """Rows, and positions of columns, of cells in which a spreadsheet shows an error."""
     return [
         (header.first_row + index, position)
@@ -333,7 +299,7 @@ def _error_cells(table: pa.Table, header: _Header) -> list[tuple[int, int]]:
     ]
 
 
-def _repeated_headers(table: pa.Table, header: _Header) -> list[int]:
+def _repeated_headers(table: pa.Table, header: Header) -> list[int]:
     """Rows that repeat the header, as files put together have them."""
     names = {position: normalised(name) for position, name in enumerate(header.names) if name}
     first = next(iter(names))
@@ -354,7 +320,7 @@ def _repeated_headers(table: pa.Table, header: _Header) -> list[int]:
 def _issues(
     findings: _Findings,
     error_cells: list[tuple[int, int]],
-    header: _Header,
+    header: Header,
     rows: set[int],
     without_result: Sequence[tuple[int, int]],
 ) -> list[Issue]:
@@ -379,7 +345,7 @@ def _issues(
     return [issue for *_, issue in sorted(found, key=lambda entry: entry[:2])]
 
 
-def _doubts(cells: list[tuple[int, int]], header: _Header, rows: set[int]) -> list[Issue]:
+def _doubts(cells: list[tuple[int, int]], header: Header, rows: set[int]) -> list[Issue]:
     return [
         structure_issue(row, name, "number_format")
         for row, position in cells
@@ -387,7 +353,7 @@ def _doubts(cells: list[tuple[int, int]], header: _Header, rows: set[int]) -> li
     ]
 
 
-def _uneven(row: int, count: int, header: _Header) -> Issue:
+def _uneven(row: int, count: int, header: Header) -> Issue:
     if count > len(header.names):
         return structure_issue(row, None, "too_many_cells", count=count, columns=len(header.names))
     return structure_issue(row, None, "too_few_cells", count=count, columns=header.width)

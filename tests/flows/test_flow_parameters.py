@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 from prefect import Flow
 
@@ -138,3 +140,32 @@ def test_each_flow_with_a_file_asks_about_words_for_nothing_until_it_is_told(
         ["none"]
     )
     assert "Words for nothing" not in said(["nan"])
+
+
+# -- tables as a source ----------------------------------------------------------------------
+
+FRAME = pd.DataFrame({"ref": [CANARY]})
+
+
+@pytest.mark.parametrize("flow", FLOWS[1:], ids=lambda flow: flow.name)
+@pytest.mark.parametrize("table", [FRAME, pa.Table.from_pandas(FRAME)], ids=["pandas", "Arrow"])
+@pytest.mark.parametrize("wrapped", [lambda table: table, lambda table: [table]])
+def test_of_a_table_prefect_stores_only_what_it_is(
+    flow: Flow[..., Any], table: Any, wrapped: Any
+) -> None:
+    for each in (flow, flow.with_options(name="another"), flow.with_options().with_options()):
+        stored = each.serialize_parameters({"source": wrapped(table), "dry_run": True})
+        assert stored == {"source": f"<{type(wrapped(table)).__name__}>", "dry_run": True}
+
+
+@pytest.mark.parametrize("flow", FLOWS[1:], ids=lambda flow: flow.name)
+def test_files_are_stored_by_name_and_a_form_asks_for_one_or_for_several(
+    flow: Flow[..., Any],
+) -> None:
+    for source in ("cases.csv", ["a.csv", "b.csv"]):
+        assert flow.serialize_parameters({"source": source}) == {"source": source}
+    assert flow.serialize_parameters({"source": Path("a.csv")}) == {"source": "a.csv"}
+    assert flow.parameters.properties["source"]["anyOf"] == [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+    ]

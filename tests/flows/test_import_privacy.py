@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ended_runs import EndedRun, summary_of
@@ -76,7 +78,7 @@ def bad_people() -> list[list[str]]:
     return [*rows, [*people(200)[0], "Vexquib surplus"], people(201)[0][:5]]
 
 
-def run(source: str, **parameters: Any) -> Any:
+def run(source: Any, **parameters: Any) -> Any:
     """What the flow gives back, or the error with which it ends."""
     return EndedRun.of(import_cases, source, **parameters).result
 
@@ -105,6 +107,9 @@ def test_no_cell_of_any_row_and_no_word_of_the_server_is_shown_or_kept_by_prefec
     assert outcomes_of(run("good.csv")) == {"existing": 5}
     assert outcomes_of(run(write_rows("bad.csv", bad_people()))) == {"rejected": len(BAD) + 2}
     run(write_rows("plan.csv", people(*range(6, 9))), dry_run=True)
+    frame = pd.DataFrame(people(0, 60), columns=HEADER)
+    assert outcomes_of(run(frame)) == {"existing": 1, "created": 1}
+    assert outcomes_of(run(pa.Table.from_pandas(frame))) == {"existing": 2}
 
     bodies = [Status(422, body=WORDS), Status(400, body=WORDS), Status(409, body=WORDS),
               Status(500, body=WORDS), Status(403, body=WORDS), Status(200, body=WORDS),

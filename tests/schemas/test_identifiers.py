@@ -53,10 +53,19 @@ def test_identifiers_that_count_by_decimals_stay(column):
 
 
 @EACH
-@pytest.mark.parametrize("text", ["1.59002E+17", "1.23457e+11", "1E+05", "2.5E-07", "#####", "##"])
+@pytest.mark.parametrize(
+    "text", ["1.59002E+17", "1,59E+17", "1.23457e+11", "1E+05", "2.5E-07", "#####", "##"]
+)
 def test_what_a_spreadsheet_shows_of_long_numbers_is_refused(column, text):
     made = planned(column, text, "A-1")
     assert found(made) == [(2, column, "identifier_rounded")]
+
+
+@EACH
+@pytest.mark.parametrize("text", ["12,345", "-1,000", "1,234,567"])
+def test_a_number_with_commas_between_its_thousands_is_refused(column, text):
+    assert found(planned(column, text, "A-1")) == [(2, column, "identifier_grouped")]
+    assert found(planned(column, "0,123", "12,34", "1,2345", "A-12,345", "12,345/1")) == []
 
 
 @EACH

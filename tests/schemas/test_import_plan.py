@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,10 +15,11 @@ from made_sheets import Record, found, sheet
 
 import schemas.values
 from schemas.columns import MetaField
-from schemas.files.source import Sheet, read_sheet
-from schemas.import_file import ADDRESS_BOOK_FIELDS, CUSTOMER_FIELDS, is_import_column
+from schemas.files.source import Sheet, read_sheet, read_table
+from schemas.import_file import is_import_column
 from schemas.import_plan import ImportPlan, plan_import
 from schemas.issues import Issue, SourceError
+from schemas.person_columns import ADDRESS_BOOK_FIELDS, CUSTOMER_FIELDS
 from schemas.texts import clean
 from willsuite.bodies import new_case
 
@@ -816,3 +818,10 @@ def test_a_number_shown_otherwise_is_refused_where_every_sign_counts():
     doubts = [Issue(2, name, "number_format", "x") for name in record]
     made = plan_import(replace(sheet([record]), doubts=doubts), crm_fields=CRM)
     assert found(made) == [(2, "ref", "number_format"), (2, "customer_1_tel_1", "number_format")]
+
+
+def test_row_0_of_a_table_spoils_its_case_like_any_other_row():
+    rows = [person(email="x") | {"ref": "R"}, person(first_names="Ann") | {"ref": "R"}]
+    made = plan_import(read_table(pd.DataFrame(rows), is_known=is_import_column))
+    assert found(made) == [(0, "customer_email", "email"), (1, None, "case_rejected")]
+    assert made.cases == []

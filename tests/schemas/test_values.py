@@ -18,6 +18,7 @@ from schemas.values import (
     MARITAL_STATUS_CHECK,
     MARITAL_STATUSES,
     NAME_CHECK,
+    PERSON_CHECK,
     PHONE_CHECKS,
     SENTENCES,
     YES_NO,
@@ -32,7 +33,7 @@ from schemas.values import (
 TODAY = date(2026, 6, 15)
 ALL_CHECKS = [
     up_to(3), DATE_CHECK, EMAIL_CHECK, *PHONE_CHECKS, MARITAL_STATUS_CHECK, YES_NO_CHECK,
-    ENTITY_CHECK, NAME_CHECK,
+    ENTITY_CHECK, NAME_CHECK, PERSON_CHECK,
 ]  # fmt: skip
 
 
@@ -306,6 +307,7 @@ def test_phone_numbers_as_people_write_them():
         ("7.7009E+09", "phone_number_format"),
         ("7.7009e9", "phone_number_format"),
         ("7E+09", "phone_number_format"),
+        ("7,7009E+09", "phone_number_format"),
         ("7700900123", "phone_zero_lost"),
         ("871234567", "phone_zero_lost"),
         ("7700 900123", "phone_zero_lost"),
@@ -350,6 +352,14 @@ def test_what_a_spreadsheet_makes_of_a_cell_is_no_name():
     assert refused([NAME_CHECK], *spoilt) == [(text, "not_a_name") for text in spoilt]
     names = ["True", "Null", "May", "April", "Ann-Marie", "3rd", "O'Brien", "Mar", "#", "X Æ A-12"]
     assert refused([NAME_CHECK], *names) == []
+
+
+def test_a_number_is_the_name_of_no_person_but_of_an_organisation():
+    numbers = ["45231", "12", "45231.5", "45231,5"]
+    assert refused([PERSON_CHECK], *numbers) == [(text, "not_a_name") for text in numbers]
+    assert refused([PERSON_CHECK], "3rd", "X Æ A-12", "Ann 2") == []
+    assert refused([NAME_CHECK], *numbers) == []
+    assert refused([PERSON_CHECK], "2024-03-01") == [("2024-03-01", "not_a_name")]
 
 
 # -- e-mails and words -----------------------------------------------------------------------

@@ -33,14 +33,18 @@ class EndedRun:
     result: Any
 
     @classmethod
-    def of(
-        cls, flow: Flow[..., Any], source: Path | str, output: str = "runs", **parameters: Any
-    ) -> Self:
-        """Run `flow` with a file; the rows it counts are all rows of its file of outcomes."""
+    def of(cls, flow: Flow[..., Any], source: Any, output: str = "runs", **parameters: Any) -> Self:
+        """Run `flow` with a file, or what else it takes; the rows it counts are all rows of its
+        file of outcomes.
+        """
+        source = str(source) if isinstance(source, Path) else source
 
         async def run() -> Self:
             state: State[Any] = await flow(
-                source=str(source), output=output, return_state=True, **parameters
+                source=str(source) if isinstance(source, Path) else source,
+                output=output,
+                return_state=True,
+                **parameters,
             )
             return cls(state, await state.aresult(raise_on_failure=False))
 

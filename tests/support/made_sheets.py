@@ -5,8 +5,10 @@ from collections.abc import Iterable
 import pandas as pd
 
 from schemas.files.source import Sheet
+from schemas.import_file import matched_columns
 from schemas.import_plan import ImportPlan
 from schemas.issues import Issue
+from schemas.source_table import SourceTable
 from schemas.update_file import UpdatePlan
 
 Record = dict[str, str | None]
@@ -27,3 +29,13 @@ def found(made: ImportPlan | UpdatePlan) -> list[tuple[int, str | None, str]]:
     return [
         (row, issue.column, issue.code) for row, issues in made.issues.items() for issue in issues
     ]
+
+
+def import_table(*records: Record, header: list[str] | None = None) -> SourceTable:
+    """The known columns of a file of new cases with these rows."""
+    file = sheet(records, header=header)
+    return SourceTable(file, matched_columns(file, "forbid", ()))
+
+
+def found_in(issues: Iterable[Issue]) -> list[tuple[int, str | None, str]]:
+    return [(issue.row, issue.column, issue.code) for issue in issues]

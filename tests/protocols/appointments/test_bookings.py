@@ -255,6 +255,20 @@ def test_a_deletion_is_sent_for_what_may_be_there_and_for_nothing_else(
         assert (entry.case_id, entry.appointment_id) == ("case-1", own)
 
 
+@pytest.mark.parametrize("action", ["upsert", "delete"])
+def test_a_key_to_which_a_program_added_a_decimal_is_no_other_booking(
+    journal: Journal, action: str
+) -> None:
+    make(journal, entry_of(key="5001"))
+    spoilt = planned(journal, entry_of(key="5001.0", action=action))
+    assert (spoilt.outcome, spoilt.code, spoilt.step) == (Outcome.REJECTED, "key_decimal", None)
+    assert planned(journal, entry_of(key="5002.0")).step is Step.CREATE
+    assert planned(journal, entry_of(key="5002.0")).code == "stopped"
+    make(journal, entry_of(key="5003.0"))
+    make(journal, entry_of(key="5003"))
+    assert planned(journal, entry_of(key="5003.0")).outcome is Outcome.UNCHANGED
+
+
 def test_what_is_being_deleted_is_made_anew_where_it_is_wanted(journal: Journal) -> None:
     made = make(journal, entry_of())
     journal.put("B-1", replace(made, state=BookingState.DELETING))

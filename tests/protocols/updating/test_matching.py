@@ -66,6 +66,14 @@ def test_a_row_whose_case_is_not_there_is_rejected(names):
     assert one.case_id is None
 
 
+def test_a_reference_to_which_a_program_added_a_decimal_is_said_to_be_such_unless_a_case_has_it():
+    one, there = entry(ref="9001.0", notes="x"), entry(ref="9002.0", notes="x")
+    cases = [case("c-1", "9001"), case("c-2", "9002"), case("c-3", "9002.0")]
+    assert match([one, there], found(*cases)) == [there]
+    assert ends(one) == [("rejected", "ref_decimal")]
+    assert there.case_id == "c-3"
+
+
 def test_ids_that_differ_by_their_letters_case_only_are_told_apart_if_they_can_be():
     both = found(case("abc", "R-1"), case("ABC", "R-2"))
     exact, unclear = entry(id="ABC", notes="x"), entry(id="Abc", notes="x")
@@ -222,7 +230,8 @@ class TestLookAt:
         self, start_sandbox: StartSandbox, tmp_path: Path
     ) -> None:
         sandbox = start_sandbox(cases=9)
-        first, second, third, fourth = sandbox.store.ids[:4]
+        first, second, third, fourth, fifth = sandbox.store.ids[:5]
+        sandbox.store.change(fifth, ref="9001")
         for case_id in (first, second, third):
             sandbox.store.change(case_id, notes="there", ref=f"R {case_id[:4]}", meta={PLAN: "NO"})
         sandbox.store.change(second, customers=[person(ZOE, "p-1"), person(TOM, "p-2")])
@@ -233,12 +242,14 @@ class TestLookAt:
             entry(5, id="nobody", notes="x"),
             entry(6, ref="nobody", new_ref="nowhere", notes="x"),
             entry(7, id=fourth, customers=[ZOE], meta={STORAGE: "1"}),
+            entry(8, ref="9001.0", notes="x"),
         ]
         planned = [entries[1], entries[5]]
         assert look(entries, tmp_path) == planned
         assert ends(*entries) == [
             ("unchanged", None), ("not_attempted", "stopped"), ("conflict", "ref_taken"),
             ("rejected", "not_found"), ("rejected", "not_found"), ("not_attempted", "stopped"),
+            ("rejected", "ref_decimal"),
         ]  # fmt: skip
         assert [each.to_do.fields(each.other_values) for each in planned] == [
             {"notes": "new"},

@@ -378,6 +378,13 @@ def test_one_apostrophe_before_a_sign_of_formulas_is_removed(read, sign):
     ]
 
 
+def test_a_text_in_a_formula_that_keeps_its_zeros_is_read_as_it_is_shown(read):
+    sheet = read('ref,notes\n="00042","=""00043"""\n"=""","=""a""&""b"""\n')
+    assert table(sheet)[1:] == [["00042", "00043"], ['="', '="a"&"b"']]
+    rejected = delimited.written(["ref", "notes"], [['="00042"', ""]])
+    assert table(read(rejected.decode("utf-8-sig")))[1:] == [['="00042"', ""]]
+
+
 def test_apostrophes_elsewhere_stay(read):
     sheet = read("ref,notes\n'1,'t Hooft\n'',' =x\n'n,''\n'=a,-\n")
 
@@ -408,7 +415,8 @@ TABLES = st.lists(st.lists(CELLS, min_size=3, max_size=3), max_size=5)
 
 
 def as_read(cell: str) -> str:
-    return clean(re.sub(r"^'(?='*[=+\-@\t\r])", "", cell)).replace("\r\n", "\n")
+    shown = re.sub(r"^'(?='*[=+\-@\t\r])|^=\"([^\"]*)\"\Z", r"\1", cell)
+    return clean(shown).replace("\r\n", "\n")
 
 
 def expected(rows: list[list[str]]) -> tuple[list[list[str]], list[int]]:
