@@ -24,6 +24,7 @@ from flows.writing import (
     WritingRun,
     change_ledger,
     ending,
+    name_writing,
     read_source,
     show,
 )
@@ -155,6 +156,7 @@ async def bulk_update_cases(
         with cancelled_by_sigterm():
             async with connected(connection) as client:
                 read = await read_source(source, BULK_UPDATE.has_column, encoding, sheet, hidden)
+                await name_writing("bulk update", read, is_plan=dry_run)
                 ledger = await change_ledger(read, BULK_UPDATE, extra, blank_words)
                 run = WritingRun(
                     FLOW, str(output), folder, read, ledger, dry_run, CHANGE_OUTCOMES,

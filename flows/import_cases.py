@@ -21,6 +21,7 @@ from flows.writing import (
     RunSummary,
     WritingRun,
     ending,
+    name_writing,
     plan_with_meta,
     read_source,
     show,
@@ -103,6 +104,7 @@ async def import_cases(
         with cancelled_by_sigterm():
             async with connected(connection) as client:
                 read = await read_source(source, _known_with(identity), encoding, sheet, hidden)
+                await name_writing("import", read, is_plan=dry_run)
                 make = partial(
                     plan_import, read, extra=extra, derive_ref_from=identity,
                     max_people=max_people, blank_words=blank_words,

@@ -25,6 +25,7 @@ from flows.writing import (
     RunSummary,
     WritingRun,
     ending,
+    name_writing,
     read_source,
     show,
 )
@@ -138,6 +139,7 @@ async def sync_appointments(
         with cancelled_by_sigterm():
             async with connected(connection) as client:
                 table = await read_source(source, is_appointment_column, encoding, sheet, hidden)
+                await name_writing("appointments", table, is_plan=dry_run)
                 zone = ZoneInfo(client.settings.timezone)
                 read = await asyncio.to_thread(
                     plan_appointments, table, timezone=zone, extra=extra, allow_past=allow_past,

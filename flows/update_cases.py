@@ -22,6 +22,7 @@ from flows.writing import (
     WritingRun,
     change_ledger,
     ending,
+    name_writing,
     read_source,
     show,
 )
@@ -102,6 +103,7 @@ async def update_cases(
         with cancelled_by_sigterm():
             async with connected(connection) as client:
                 read = await read_source(source, UPDATE_CASES.has_column, encoding, sheet, hidden)
+                await name_writing("update", read, is_plan=dry_run)
                 ledger = await change_ledger(read, UPDATE_CASES, extra, blank_words)
                 run = WritingRun(
                     FLOW, str(output), folder, read, ledger, dry_run, CHANGE_OUTCOMES,

@@ -29,7 +29,7 @@ from schemas.outcomes import FAILING, FOR_A_PERSON, OUTCOMES, Outcome, code_coun
 from schemas.update_file import UpdateKind, plan_updates
 from tasks.crm_fields import get_crm_fields
 from tasks.policy import RunError
-from tasks.progress import Progress, show_result
+from tasks.progress import Progress, name_run, show_result
 from tasks.workspace import run_workspace
 
 Extra = Literal["forbid", "ignore"]
@@ -156,6 +156,12 @@ async def read_source(
     read = await asyncio.to_thread(_read, source, is_known, encoding, sheet, hidden)
     get_run_logger().info("Read %s rows (%s).", f"{len(read.rows):,}", read.description)
     return read
+
+
+async def name_writing(title: str, sheet: Sheet, *, is_plan: bool) -> None:
+    """Call the run what it does with how many rows."""
+    rows = len(sheet.rows)
+    await name_run(f"{'plan: ' if is_plan else ''}{title} {rows:,} row{'s' * (rows != 1)}")
 
 
 def _read(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -163,6 +164,17 @@ async def show_result(key: str, description: str, markdown: str) -> None:
         await acreate_markdown_artifact(key=key, description=description, markdown=markdown)
     except Exception as error:  # noqa: BLE001 - as above
         get_run_logger().warning("The result can't be shown (%s).", type(error).__name__)
+
+
+async def name_run(what: str) -> None:
+    """Let the run around the caller be called so, and when; a name that it has is as good.
+
+    `what` has counts and no name of a file: that may bear a client's.
+    """
+    with suppress(Exception):
+        async with get_client() as client:
+            name = f"{what} · {datetime.now():%Y-%m-%d %H:%M}"  # noqa: DTZ005 - for people
+            await client.update_flow_run(UUID(runtime.flow_run.id or ""), name=name)
 
 
 _current: ContextVar[Progress | None] = ContextVar("progress", default=None)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 import stat
 import time
 from collections import Counter
@@ -353,6 +354,20 @@ def test_the_same_cases_in_whatever_form_of_file_are_created_once(
         assert run.state.is_completed()
     assert sandbox.store.ids == before
     assert len(sent(sandbox)) == 12
+
+
+def test_a_run_is_called_what_it_does_and_when_and_not_by_a_file_that_may_bear_a_name(
+    start_sandbox: StartSandbox,
+) -> None:
+    start_sandbox(cases=0)
+    run = run_import(write_csv("mrs_quillfeather.csv", rows_of(2, 3)), dry_run=True)
+
+    async def name() -> str:
+        async with get_client() as client:
+            assert run.state.state_details.flow_run_id is not None
+            return (await client.read_flow_run(run.state.state_details.flow_run_id)).name
+
+    assert re.fullmatch(r"plan: import 2 rows · \d{4}-\d\d-\d\d \d\d:\d\d", asyncio.run(name()))
 
 
 def test_a_dry_run_says_what_would_happen_and_sends_nothing(
