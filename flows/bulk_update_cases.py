@@ -166,7 +166,7 @@ async def bulk_update_cases(
                 stopped_by = await run.carry_out(work)
                 files = await asyncio.to_thread(run.write)
         summary = BulkUpdateSummary(**run.summary(files), jobs=jobs)
-        await show(FLOW, "Bulk update", summary, ledger.issues, changed_columns(ledger.entries))
+        await show(run, "Bulk update", summary, changed_columns(ledger.entries))
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
     return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]
@@ -199,7 +199,7 @@ async def _work(
             entry.end(Outcome.PLANNED)
         return None
     async with account_lock(client.settings, options.waiting, progress) as known:
-        board = JobBoard(f"{FLOW}-jobs", client.settings.base_url)
+        board = JobBoard(f"{FLOW}-jobs")
         pace = job_pace(client.settings, options.job_poll_seconds, options.job_timeout_seconds)
         sender = BulkSender(client, known.jobs, board, pace, options.batch_size)
         earlier = await wait_for_open_jobs(known.jobs, pace, board, progress, options.abandoned)

@@ -121,7 +121,7 @@ async def import_cases(
                 stopped_by = await run.carry_out(work)
                 files = await asyncio.to_thread(run.write)
         summary = run.summary(files)
-        await show(FLOW, "Import", summary, plan.issues)
+        await show(run, "Import", summary)
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
     return ending(summary, stopped_by, on_reject, "import")  # type: ignore[return-value]

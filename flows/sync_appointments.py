@@ -162,7 +162,7 @@ async def sync_appointments(
                 stopped_by = await run.carry_out(work)
                 files = await asyncio.to_thread(run.write)
         summary = run.summary(files)
-        await show(FLOW, "Appointments", summary, read.issues, sent_values(entries))
+        await show(run, "Appointments", summary, sent_values(entries))
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
     return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]

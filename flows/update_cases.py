@@ -114,7 +114,7 @@ async def update_cases(
                 stopped_by = await run.carry_out(work)
                 files = await asyncio.to_thread(run.write)
         summary = run.summary(files)
-        await show(FLOW, "Update", summary, ledger.issues, changed_columns(ledger.entries))
+        await show(run, "Update", summary, changed_columns(ledger.entries))
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
     return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]
@@ -135,7 +135,7 @@ async def _work(
         return None
     async with account_lock(client.settings, waiting, progress) as known:
         # a job of a bulk update that was killed would undo, when it ends, what is changed now
-        board = JobBoard(f"{FLOW}-jobs", client.settings.base_url)
+        board = JobBoard(f"{FLOW}-jobs")
         pace = job_pace(client.settings)
         earlier = await wait_for_open_jobs(known.jobs, pace, board, progress, abandoned)
         if earlier.open_ids:

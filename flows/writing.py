@@ -38,6 +38,7 @@ Hidden = Literal["refuse", "skip", "include"]
 
 WAIT_SECONDS = 6 * 3600.0
 """How long a run waits for its turn, unless it is told."""
+ROWS_SHOWN = 50
 PROBLEMS_SHOWN = 20
 """Of a file full of mistakes the log shows some; rejected.xlsx has them all."""
 
@@ -242,10 +243,9 @@ def ending(summary: RunSummary, stopped_by: str | None, on_reject: str, verb: st
 
 
 async def show(
-    flow: str,
+    run: WritingRun,
     title: str,
     summary: RunSummary,
-    issues: Mapping[int, Sequence[Issue]],
     changed_columns: Mapping[str, int] | None = None,
 ) -> None:
     """The result for people, as an artifact and in the log: counts, rows, columns and codes.
@@ -253,7 +253,7 @@ async def show(
     `changed_columns` counts the rows whose case differs in a column.
     """
     logger = get_run_logger()
-    problems = [issue for found in issues.values() for issue in found]
+    problems = [issue for found in run.ledger.issues.values() for issue in found]
     for issue in problems[:PROBLEMS_SHOWN]:
         logger.info("Row %s, %s: %s", issue.row, issue.column or "whole row", issue.code)
     if len(problems) > PROBLEMS_SHOWN:
@@ -275,8 +275,27 @@ async def show(
         if path
     )
     what = "Plan" if summary["dry_run"] else title
+    parts = [f"## {what} of {summary['rows']:,} rows", *tables, _to_act_on(run.ledger), files]
     await show_result(
-        key=f"{flow}-result",
+        key=f"{run.flow}-result",
         description="Rows by outcome and by code, and where the files are",
-        markdown="\n\n".join([f"## {what} of {summary['rows']:,} rows", *tables, files]),
+        markdown="\n\n".join(filter(None, parts)),
+    )
+
+
+def _to_act_on(ledger: Ledger[Any]) -> str:
+    """The first rows on which somebody has to act, without a word of what is in them."""
+    acting = FAILING | FOR_A_PERSON
+    rows = [each for each in ledger.outcomes() if each.outcome in acting]
+    if not rows:
+        return ""
+    lines = [
+        f"| {each.row} | {each.outcome} | {each.code or ''} | {each.case_id or ''} |"
+        for each in rows[:ROWS_SHOWN]
+    ]
+    if len(rows) > ROWS_SHOWN:
+        lines.append(f"| {len(rows) - ROWS_SHOWN:,} more | | | |")
+    head = "### To act on\n\nThe files below have each row's sentence; docs/codes.md has all codes."
+    return "\n".join(
+        [head, "", "| row | outcome | code | case |", "| --- | --- | --- | --- |", *lines]
     )

@@ -104,9 +104,8 @@ class JobWait:
 class JobBoard:
     """All jobs that a run waits for, for people: lines in the log, and one table."""
 
-    def __init__(self, key: str, base_url: str) -> None:
+    def __init__(self, key: str) -> None:
         self._table = LiveTable(key, "Jobs of this run")
-        self._base_url = base_url
         self._lines: dict[str, str] = {}
         self._logger = get_run_logger()
 
@@ -120,8 +119,7 @@ class JobBoard:
         self._logger.info(
             "Job %s: %s, %s of %s changed, %s", job_id, status, changed, total, elapsed
         )
-        link = f"[{job_id}]({self._base_url}/api-jobs/{job_id})"
-        self._lines[job_id] = f"| {link} | {status} | {changed} | {total} | {elapsed} |"
+        self._lines[job_id] = f"| {job_id} | {status} | {changed} | {total} | {elapsed} |"
         head = "| job | status | changed | of | elapsed |\n| --- | --- | ---: | ---: | ---: |"
         await self._table.show("\n".join([head, *self._lines.values()]))
 

@@ -319,6 +319,7 @@ def test_a_run_leaves_private_files_and_artifacts_and_nothing_temporary(
     data = asyncio.run(artifacts())
     assert data["import-cases-progress"] == 100
     assert "| created | 2 |" in data["import-cases-result"]
+    assert "| 4 | rejected | ref_missing |" in data["import-cases-result"]
     assert run.summary["outcomes_file"] in data["import-cases-result"]
 
 
