@@ -119,7 +119,7 @@ async def sync_appointments(
         extra: "forbid" refuses a file with unknown columns, "ignore" leaves them out.
         encoding: Of a CSV file, where it can't be told; for example mac_roman.
         sheet: Name of a workbook's sheet, where several could be meant.
-        hidden: "refuse" a sheet with hidden or filtered-out rows, "skip" these, or "include" them.
+        hidden: "refuse" a sheet with hidden rows or columns, "skip" these, or "include" them.
         blank_words: Words that mean "nothing is given" in this file, such as nan or NULL; an empty
             list says that all such words are meant as they stand.
         on_reject: "complete" or "fail": how a run ends that was fine but for rejected rows.

@@ -120,7 +120,9 @@ SENTENCES = {
     ),
 }
 """What a person is told, by code. No sentence repeats a cell."""
-_issue = partial(issue_of, SENTENCES)
+_CELL_SENTENCES = CELL_SENTENCES | SENTENCES
+"""Times contradict each other, or begin with the month, as dates do."""
+_issue = partial(issue_of, _CELL_SENTENCES)
 
 
 def _now() -> datetime:
@@ -200,7 +202,7 @@ def plan_appointments(
     by_row: defaultdict[int, list[Issue]] = defaultdict(list)
     for issue in [
         *table.file_issues,
-        *column_issues(table, SYNC_APPOINTMENTS, CELL_SENTENCES | SENTENCES),
+        *column_issues(table, SYNC_APPOINTMENTS, _CELL_SENTENCES),
         *_identity_issues(table),
         *_value_issues(table, timezone, max_hours),
     ]:

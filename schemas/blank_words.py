@@ -15,9 +15,14 @@ import pandas as pd
 from schemas.files.source import Sheet
 from schemas.issues import SourceError
 
-_ASKED_ABOUT = frozenset({"nan", "<na>", "none", "null", "\\n", "n/a", "na", "-", "--"})
+_ASKED_ABOUT = frozenset(
+    {"nan", "<na>", "nat", "none", "(none)", "null", "(null)", "[null]", "(blank)", "undefined",
+     "\\n", "n/a", "n.a.", "na", "-", "--", "---", "\u2013", "\u2014"}
+)  # fmt: skip
 _NEVER_MEANT = frozenset({"\\n", "<na>"})
-_WORDS = _ASKED_ABOUT | {"nat", "nil", "unknown", "not known"}
+_WORDS = _ASKED_ABOUT | {
+    "nil", "unknown", "not known", "not applicable", "tbc", "tba", "?", ".",
+}  # fmt: skip
 """In any case. Where a phone, an e-mail or a date is meant, none of these is one."""
 _NAMES = frozenset({"Null", "None", "Na", "NA", "Nan"})
 """What people are called, written so; in a column of names that is not asked about."""

@@ -6,6 +6,7 @@ later. Does not: columns (`import_file.py`), people (`source_people.py`), or rea
 (`files/source.py`).
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,8 +54,8 @@ SENTENCES = {
     "ref_spelling": "ref is written differently in row {other} of the same case.",
     "rows_differ": "{column} differs from that of row {other} of the same case.",
     "only_a_ref": (
-        "The row has nothing but a ref, like a total or a remark below a table; remove it, or fill "
-        "in its customer."
+        "The row has a ref and no customer, like a total or a remark below a table; remove it, or "
+        "fill in its customer."
     ),
     "too_many_people": (
         "The case would have {count} customers, more than {limit}; if this ref is right in all its "
@@ -63,6 +64,8 @@ SENTENCES = {
     "case_rejected": "Row {other} of the same case was rejected; correct it there.",
 }
 """What a person is told, by code. No sentence repeats a cell."""
+_TOTAL = re.compile(r"(?:(?:grand|sub)[ -]?)?totals?\b", re.IGNORECASE)
+_NUMBER = re.compile(r"[£$€]? ?-?[0-9][0-9,. ]*%?")
 _issue = partial(issue_of, SENTENCES)
 
 
@@ -232,10 +235,14 @@ def _only_refs(table: SourceTable, identity: Sequence[str]) -> Iterator[Issue]:
     """Totals and remarks below a table, which would become cases without customers."""
     if not any(prefix.startswith("customer") for prefix in table.entries):
         return
-    others = [name for name in table.names if name != "ref"]
-    others = [name for name in others if person_column(name) or name not in identity]
-    for index in (~table.frame[others].notna().any(axis=1)).to_numpy().nonzero()[0].tolist():
-        if table.cell("ref", index) or any(table.cell(name, index) for name in identity):
+    of_people = [name for name in table.names if person_column(name)]
+    others = {*table.names} - {*of_people, "ref", *identity}
+    for index in (~table.frame[of_people].notna().any(axis=1)).to_numpy().nonzero()[0].tolist():
+        ref = table.cell("ref", index) or ""
+        if not ref and not any(table.cell(name, index) for name in identity):
+            continue
+        given = filter(None, (table.cell(name, index) for name in others))
+        if _TOTAL.match(ref) or all(_NUMBER.fullmatch(text) for text in given):
             yield _issue("only_a_ref", table.rows[index], table.header("ref"))
 
 

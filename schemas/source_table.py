@@ -37,6 +37,10 @@ CELL_SENTENCES = {
 _issue = partial(issue_of, CELL_SENTENCES)
 _EXACT_FIELDS = frozenset({"tel_1", "tel_2", "postcode", "email"})
 """Of a person: fields of which every sign counts."""
+_CLEANED_FIELDS = IDENTIFIER_FIELDS | _EXACT_FIELDS | {
+    "adviser_email", "email_recipient", "sms_recipient",
+}  # fmt: skip
+"""Sent without signs that nobody sees, as a phone number copied from a telephone has."""
 _NEVER_A_WORD = _EXACT_FIELDS | {"date_of_birth", "dob", "email_recipient", "sms_recipient"}
 """Fields that no word for nothing is a value of, and that are refused with such a word."""
 _CHECKED_FIELDS = frozenset(
@@ -77,7 +81,7 @@ class SourceTable:
         frame = sheet.frame[list(matched)].rename(columns=dict(matched))
         self.frame = frame
         self.headers = {name: header for header, name in matched.items()}
-        self.notes = self._clean_identifiers(sheet.rows)
+        self.notes = self._clean_exact_columns(sheet.rows)
         """By row: what is sent otherwise than the file has it, as a sentence."""
         self.rows = sheet.rows
         self.file_issues = [
@@ -119,9 +123,11 @@ class SourceTable:
         names = [name for name in self.frame.columns if _field(name) not in checked]
         return {self.header(name): self.frame[name] for name in names}
 
-    def _clean_identifiers(self, rows: Sequence[int]) -> dict[int, str]:
+    def _clean_exact_columns(self, rows: Sequence[int]) -> dict[int, str]:
         changed: defaultdict[int, list[str]] = defaultdict(list)
-        for name in IDENTIFIER_FIELDS.intersection(self.frame.columns):
+        for name in self.frame.columns:
+            if _field(name) not in _CLEANED_FIELDS:
+                continue
             texts = self.frame[name]
             self.frame[name] = cleaned(texts)
             differs = (texts != self.frame[name]) & texts.notna()

@@ -28,7 +28,12 @@ def clean(text: str) -> str:
 
 def without_invisible(text: str) -> str:
     """`text` without what nobody sees in it: joiners, soft hyphens, byte order marks."""
-    return "".join(each for each in text if each.isspace() or not _is_blank(each))
+    seen = _IGNORABLE.sub("", text)
+    return "".join(each for each in seen if each.isspace() or not _is_blank(each))
+
+
+_IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0]")
+"""What Unicode says to show nothing for, although its categories are those of letters and marks."""
 
 
 def visible(text: str) -> str:

@@ -18,12 +18,11 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from schemas.date_orders import CONTRADICTIONS, begins_with_month, contradiction
+from schemas.date_orders import begins_with_month, contradiction
 
 FIRST_YEAR, LAST_YEAR = 2000, 2099
 
 TIME_SENTENCES: dict[str, str] = {
-    **CONTRADICTIONS,
     "time_unreadable": (
         "{column} is not a date with a time; write it as YYYY-MM-DD HH:MM or DD/MM/YYYY HH:MM."
     ),

@@ -12,12 +12,14 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from xml.etree import ElementTree
 
 from schemas.issues import SourceError
 
 _MOST_BYTES = 20_000_000
 """Of the parts that are parsed whole: the list of sheets, and the styles."""
+_MOST_COLUMNS = 16_384
 _PLAIN = {0: "General", 49: "@"}
 _BUILT_IN = {1: "0", 2: "0.00", 3: "#,##0", 4: "#,##0.00", 9: "0%", 10: "0.00%", 11: "0.00E+00",
              12: "# ?/?", 13: "# ??/??", 37: "#,##0", 38: "#,##0", 39: "#,##0.00", 40: "#,##0.00",
@@ -42,6 +44,16 @@ class SheetXml:
         tags = re.finditer(rb"<(?:\w+:)?row\b[^<>]*>", self.xml)
         is_hidden = re.compile(rb'\bhidden=["\'](?:1|true)["\']').search
         return {_place(tag[0])[0] for tag in tags if is_hidden(tag[0])}
+
+    def hidden_columns(self) -> set[int]:
+        """Positions of columns that nobody sees."""
+        found: set[int] = set()
+        for tag in re.finditer(rb"<(?:\w+:)?col\b[^<>]*>", self.xml):
+            attributes = dict(re.findall(rb"\b(min|max|hidden|width)=[\"']([^\"']*)", tag[0]))
+            if attributes.get(b"hidden") in (b"1", b"true"):
+                first, last = int(attributes[b"min"]), int(attributes[b"max"])
+                found.update(range(first - 1, min(last, _MOST_COLUMNS)))
+        return found
 
     def formulas_without_result(self) -> list[tuple[int, int]]:
         """Rows, and positions of columns. An empty text is a result."""
@@ -145,7 +157,9 @@ def shown(number: float, code: str) -> str | None:
     ]
     signs = "".join(sign for _, sign in tokens)
     if percent := re.fullmatch(r"0(?:\.(0+))?%", signs):
-        return f"{number * 100:.{len(percent[1] or '')}f}%"
+        # a half is rounded away from zero, as spreadsheets do
+        step = Decimal(1).scaleb(-len(percent[1] or ""))
+        return f"{Decimal(f'{number * 100:.15g}').quantize(step, ROUND_HALF_UP)}%"
     if not number.is_integer() or not 0 <= number < 1e15 or re.search(r"[^0#, ()/+\-]", signs):
         return None
     if "," in signs and number >= 1000:

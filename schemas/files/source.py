@@ -11,7 +11,7 @@ header rules and the same cleaning then hold for all kinds.
 # ruff: noqa: RUF001, RUF003 - signs that look like others are what is looked for
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from schemas.files.header import (
     refuse_values_without_name,
     take_header,
 )
+from schemas.files.hidden import seen_names, without_hidden
 from schemas.files.structure import structure_issue
 from schemas.issues import Issue, SourceError
 from schemas.texts import clean
@@ -59,6 +60,7 @@ _EXCEL_ERRORS = pa.array(
     pa.large_string(),
 )  # fmt: skip
 
+_LINE = r"^[-=_*+—–─|]{2,}$"
 # UTF-8 read as cp1252 and saved again: "Ã©" for é, "â€™" for ’, "Â£" for £, "Å‚" for ł. Signs that
 # may well follow a capital Ã at the end of a word (“MAÇÃ”) tell nothing there.
 _CONTINUATION = "\x80-\x9f¡-º¼-¿€‚ƒ„†‡ˆ‰Š‹ŒŽ˜™š›œžŸ"
@@ -157,6 +159,8 @@ class _Findings:
     """Rows, and positions of columns."""
     joined: list[int] = field(default_factory=list)
     """Rows at which another file begins: by its byte order mark, or by its header."""
+    ruled: list[int] = field(default_factory=list)
+    """Rows that are lines, as programs draw them below a header."""
 
 
 def _sheet(
@@ -173,14 +177,17 @@ def _sheet(
     refuse_values_without_name(header.names, table)
     error_cells = _error_cells(table, header)
     findings.joined += _repeated_headers(table, header)
-    table = table.select([position for position, name in enumerate(header.names) if name])
+    findings.ruled += _ruled_lines(table, header)
+    names, remark = seen_names(header.names, table, is_known, marks.hidden_columns, hidden)
+    table = table.select([position for position, name in enumerate(names) if name])
+    description += remark
     uncalculated = {row for row, _ in marks.without_result if row > header.row}
     kept = _rows_with_something(table, {*findings.surplus, *uncalculated}, header.first_row)
     if marks.hidden_rows:
-        kept, remark = _without_hidden(kept, header.first_row, marks.hidden_rows, hidden)
+        kept, remark = without_hidden(kept, header.first_row, marks.hidden_rows, hidden)
         description += remark
     frame = table.filter(kept).combine_chunks().to_pandas()
-    frame.columns = pd.Index([name for name in header.names if name], dtype="str")
+    frame.columns = pd.Index([name for name in names if name], dtype="str")
     rows = [row for row, is_kept in enumerate(kept.to_pylist(), header.first_row) if is_kept]
     return Sheet(
         frame=frame,
@@ -268,25 +275,6 @@ def _rows_with_something(table: pa.Table, surplus: Iterable[int], first_row: int
     return pa.array(kept)
 
 
-def _without_hidden(
-    kept: pa.Array, first_row: int, hidden_rows: Collection[int], choice: str
-) -> tuple[pa.Array, str]:
-    """The rows that are left, and what is to be said of the others."""
-    is_hidden = np.array([row in hidden_rows for row in range(first_row, first_row + len(kept))])
-    concerned = is_hidden & kept.to_numpy(zero_copy_only=False)
-    count = int(concerned.sum())
-    if not count or choice == "include":
-        return kept, f", {count} rows of it hidden" if count else ""
-    if choice == "skip":
-        left = kept.to_numpy(zero_copy_only=False) & ~is_hidden
-        return pa.array(left), f", {count} hidden rows left out"
-    raise SourceError(
-        f"{count} row(s) of the sheet are hidden or filtered out, the first of them row "
-        f'{first_row + int(concerned.argmax())}. Show or delete them, or say hidden="skip" to '
-        'leave them out, or hidden="include" to take them.'
-    )
-
-
 # -- issues ----------------------------------------------------------------------------------
 
 
@@ -311,8 +299,20 @@ def _repeated_headers(table: pa.Table, header: Header) -> list[int]:
             for position in names
             if (text := table[position][index].as_py()) is not None
         ]
-        is_header = all(normalised(text) == names[position] for position, text in given)
-        if is_header and len(given) >= min(len(names), 2):
+        equal = sum(normalised(text) == names[position] for position, text in given)
+        if equal >= min(len(names), 2):
+            found.append(header.first_row + index)
+    return found
+
+
+def _ruled_lines(table: pa.Table, header: Header) -> list[int]:
+    """Rows in which all cells are dashes and the like, and at least two of them."""
+    first = next(position for position, name in enumerate(header.names) if name)
+    found = []
+    is_line = pc.match_substring_regex(table[first], _LINE)
+    for index in pc.indices_nonzero(is_line).to_pylist():
+        given = [text for column in table.columns if (text := column[index].as_py()) is not None]
+        if len(given) > 1 and all(re.match(_LINE, text) for text in given):
             found.append(header.first_row + index)
     return found
 
@@ -332,6 +332,8 @@ def _issues(
     ]
     for row in set(findings.joined).intersection(rows):
         found.append((row, -1, structure_issue(row, None, "files_joined")))
+    for row in set(findings.ruled).intersection(rows):
+        found.append((row, -1, structure_issue(row, None, "ruled_line")))
     for row, position in findings.damaged:
         found.append((row, position, structure_issue(row, header.names[position], "damaged_text")))
     for row, position in error_cells:

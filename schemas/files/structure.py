@@ -22,6 +22,7 @@ STRUCTURE_SENTENCES = {
         "Another file begins here: the row repeats the header, or holds the mark that files begin "
         "with. Remove the row, or bring the files one after the other."
     ),
+    "ruled_line": "The row is a line of dashes and no data; remove it.",
     "error_cell": "The spreadsheet shows an error here. Enter the value itself, or empty the cell.",
     "too_many_cells": (
         "The row has {count} cells, more than the header, which has {columns}. A value that holds "

@@ -65,6 +65,8 @@ class Marks:
     """What is special about rows and cells, besides their values; cells as (row, position)."""
 
     hidden_rows: Collection[int] = ()
+    hidden_columns: Collection[int] = ()
+    """By position."""
     without_result: Sequence[tuple[int, int]] = ()
     shown_otherwise: list[tuple[int, int]] = field(default_factory=list)
     """Numbers whose format shows them in a way that isn't known here; filled while records are
@@ -97,7 +99,7 @@ def read_records(
         number, count, found = _sheet(workbook, is_known, sheet)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             xml = sheet_xml(archive, found.name)
-        marks = Marks(xml.hidden_rows(), xml.formulas_without_result())
+        marks = Marks(xml.hidden_rows(), xml.hidden_columns(), xml.formulas_without_result())
     except (CalamineError, OSError, ValueError, KeyError, ElementTree.ParseError):
         raise _damaged() from None
     which = f", sheet {number} of {count}" if count > 1 else ""

@@ -83,6 +83,19 @@ def test_signs_that_nobody_sees_are_left_out_of_a_ref_and_that_is_said(text):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("sign", ["\u200b", "\u202a", "\u034f", "\ufe0f", "\u3164"])
+def test_phones_postcodes_and_e_mails_are_sent_without_signs_that_nobody_sees(sign):
+    cells = {"tel_1": "0770\u00a00900123", "postcode": "SW1", "email": "a@example.org"}
+    columns = {f"customer_1_{name}": f"{text[:2]}{sign}{text[2:]}" for name, text in cells.items()}
+    names = {f"customer_1_{name}": "Ann" for name in ("title", "first_names", "last_name")}
+    made = plan_import(sheet([{"ref": f"R{sign}1", **names, **columns}]))
+    [case] = made.cases
+    assert case.ref == "R1"
+    sent = {name: case.body["customers"][0][name] for name in cells}
+    assert sent == cells | {"tel_1": "0770 0900123"}
+    assert made.notes == {2: CLEANED.format(columns=" and ".join(sorted(["ref", *columns])))}
+
+
 def test_a_blank_of_another_kind_becomes_a_plain_one_in_keys_ids_and_refs():
     made = plan_appointments(sheet([BOOKING | {"key": "B\u00a07\u200b"}]), timezone=LONDON)
     assert made.wanted[0].key == "B 7"

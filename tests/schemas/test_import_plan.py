@@ -353,7 +353,7 @@ def test_refs_that_some_database_takes_for_equal_are_refused(shape, one, other):
 
 @pytest.mark.parametrize("refs", [["a", "á", "à"], ["a", "á", "á"]])
 def test_of_several_refs_that_are_alike_each_is_reported_once(refs):
-    made = plan(*({"ref": ref, **person(first_names=str(n))} for n, ref in enumerate(refs)))
+    made = plan(*({"ref": ref, **person(first_names=f"Ann {n}")} for n, ref in enumerate(refs)))
     assert found(made) == [(row, "ref", "ref_alike") for row in (2, 3, 4)]
 
 
@@ -458,7 +458,7 @@ def test_rows_of_one_identity_make_one_case_where_rows_are_people():
 def test_rows_of_one_case_agree_on_what_belongs_to_the_case(column):
     values = [None, "a@example.org", "b@example.org", "a@example.org", "c@example.org"]
     records = [
-        {"ref": "R", column: value, **person(first_names=str(number))}
+        {"ref": "R", column: value, **person(first_names=f"Ann {number}")}
         for number, value in enumerate(values)
     ]
     made = plan(*records, {"ref": "S", column: "d@example.org", **person()}, crm_fields=CRM)
@@ -825,3 +825,20 @@ def test_row_0_of_a_table_spoils_its_case_like_any_other_row():
     made = plan_import(read_table(pd.DataFrame(rows), is_known=is_import_column))
     assert found(made) == [(0, "customer_email", "email"), (1, None, "case_rejected")]
     assert made.cases == []
+
+
+@pytest.mark.parametrize(
+    ("ref", "notes", "is_total"),
+    [
+        ("Grand total", "500", True),
+        ("A-2", "1,250.00", True),
+        ("A-2", "£500", True),
+        ("Subtotal: A", "two cases", True),
+        ("TOTALS", "as agreed", True),
+        ("A-2", "as agreed", False),
+        ("Totally-1", "as agreed", False),
+    ],
+)
+def test_a_total_is_no_case_without_customers(ref, notes, is_total):
+    made = plan({"ref": "A-1", **person("1_")}, {"ref": ref, "notes": notes})
+    assert found(made) == ([(3, "ref", "only_a_ref")] if is_total else [])

@@ -615,3 +615,15 @@ def test_a_byte_order_mark_within_a_file_begins_another_one(read, write):
     sheet = read(write(["ref", "notes"], [["1", "\ufeffa"], ["\ufeff2", "b"], ["\ufeff", ""]]))
 
     assert [(issue.row, issue.code) for issue in sheet.issues] == [(3, "files_joined")]
+
+
+def test_a_row_in_which_two_cells_repeat_their_header_begins_another_file(read):
+    sheet = read(b"ref,title,notes\nA,Mr,x\nref,customer title,notes\nref,Ms,y\n")
+    assert [(issue.row, issue.code) for issue in sheet.issues] == [(3, "files_joined")]
+
+
+def test_a_line_of_dashes_is_no_data(read):
+    lines = b"ref,title,notes\n---,---,---\n=====,,====\n-----,,\n--,Mr,x\n--,-,--\n"
+    assert [(issue.row, issue.code) for issue in read(lines).issues] == [
+        (2, "ruled_line"), (3, "ruled_line"),
+    ]  # fmt: skip

@@ -233,6 +233,27 @@ def test_rows_that_nobody_sees_are_refused_left_out_or_taken_as_one_says(path, r
         assert "hidden" in sheet.description
 
 
+def test_columns_that_nobody_sees_are_refused_left_out_or_taken_as_one_says(path, refusal):
+    def hidden_columns(book):
+        sheet = book.add_worksheet()
+        for row, cells in enumerate([("ref", "notes", "id", "other"), ("A", "seen", "", "x")]):
+            sheet.write_row(row, 0, cells)
+        sheet.set_column(0, 0, None, None, {"hidden": True})
+        sheet.set_column(2, 3, None, None, {"hidden": True})  # without values, or not known
+
+    known = {"ref", "notes", "id"}.__contains__
+    path.write_bytes(workbook(hidden_columns))
+    with pytest.raises(SourceError, match=r"^Column A of the sheet is hidden, and has values"):
+        read_sheet(path, is_known=known)
+    for choice, names in (
+        ("skip", ["notes", "id", "other"]),
+        ("include", ["ref", "notes", "id", "other"]),
+    ):
+        sheet = read_sheet(path, is_known=known, hidden=choice)
+        assert list(sheet.frame.columns) == names
+        assert "1 " in sheet.description
+
+
 @pytest.mark.parametrize("result", ["", "<v></v>", "<v/>"])
 def test_a_formula_that_was_never_calculated_is_named(read, result):
     def fill(book):
@@ -264,6 +285,8 @@ def test_a_formula_that_was_never_calculated_is_named(read, result):
         (42, "#,##0", "42"),
         (42, "[Red]0", "42"),
         (0.4, "0%", "40%"),
+        (0.185, "0%", "19%"),
+        (0.1, "0.00%", "10.00%"),
         (0.125, "0.0%", "12.5%"),
         ("42", "00000", "42"),
     ],
