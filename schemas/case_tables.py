@@ -30,7 +30,8 @@ from schemas.birth_dates import birth_days, birth_forms
 
 SCHEMA_VERSION = "2"
 
-_METADATA = {"willsuite_schema_version": SCHEMA_VERSION}
+METADATA = {"willsuite_schema_version": SCHEMA_VERSION}
+"""Of every published table."""
 _CASE_TEXTS = (
     "ref", "first_names", "last_names", "full_names", "email", "postcode", "notes",
 )  # fmt: skip
@@ -50,7 +51,7 @@ def _texts(names: Iterable[str]) -> list[pa.Field]:
 
 
 CASES = pa.schema(
-    [_key("id"), *_texts(_CASE_TEXTS), pa.field("is_active", pa.bool_())], metadata=_METADATA
+    [_key("id"), *_texts(_CASE_TEXTS), pa.field("is_active", pa.bool_())], metadata=METADATA
 )
 CUSTOMERS = pa.schema(
     [
@@ -60,10 +61,10 @@ CUSTOMERS = pa.schema(
         pa.field("is_deceased", pa.bool_()),
         pa.field("date_of_birth_date", pa.date32()),
     ],
-    metadata=_METADATA,
+    metadata=METADATA,
 )
 CASE_META = pa.schema(
-    [_key("case_id"), _key("field_id"), *_texts(("field_label", "value"))], metadata=_METADATA
+    [_key("case_id"), _key("field_id"), *_texts(("field_label", "value"))], metadata=METADATA
 )
 
 _PERSON = pa.struct(
@@ -195,16 +196,29 @@ def flat_tables(
     person["date_of_birth_date"] = birth_days(person["date_of_birth"], forms)
     meta_parents, entries = _flattened(nested["meta"])
     field_ids, values = entries.flatten()
-    labels = pa.array(list(field_labels.values()), pa.string())
-    positions = pc.index_in(field_ids, value_set=pa.array(list(field_labels), pa.string()))
     return CaseTables(
         cases=nested.select(CASES.names).cast(CASES),
         customers=pa.table([person[name] for name in CUSTOMERS.names], schema=CUSTOMERS),
         case_meta=pa.table(
-            [ids.take(meta_parents), field_ids, labels.take(positions), values],
+            [ids.take(meta_parents), field_ids, _labels(field_ids, field_labels), values],
             schema=CASE_META,
         ),
     )
+
+
+def relabelled(case_meta: pa.Table, field_labels: Mapping[str, str | None]) -> pa.Table:
+    """`case_meta` with these labels instead of the ones it has."""
+    place = CASE_META.get_field_index("field_label")
+    labels = _labels(case_meta["field_id"], field_labels)
+    return case_meta.set_column(place, CASE_META.field(place), labels)
+
+
+def _labels(
+    field_ids: pa.Array | pa.ChunkedArray, field_labels: Mapping[str, str | None]
+) -> pa.Array | pa.ChunkedArray:
+    labels = pa.array(list(field_labels.values()), pa.string())
+    known = pa.array(list(field_labels), pa.string())
+    return pc.take(labels, pc.index_in(field_ids, value_set=known))
 
 
 def check_tables(tables: CaseTables) -> None:

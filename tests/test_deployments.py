@@ -77,4 +77,4 @@ def test_runs_that_write_are_not_queued_by_the_engine_since_plans_never_wait() -
 
 def test_the_export_form_offers_its_modes_as_choices() -> None:
     flow = flow_of({"entrypoint": "flows/export_cases.py:export_cases"})
-    assert flow.parameters.properties["mode"]["enum"] == ["full", "incremental"]
+    assert flow.parameters.properties["mode"]["enum"] == ["full", "incremental", "auto"]

@@ -21,6 +21,17 @@ class _Rows(msgspec.Struct):
     cases: int
 
 
+class _File(msgspec.Struct):
+    sha256: str
+
+
+class Compared(msgspec.Struct):
+    """What its `changes.parquet` says."""
+
+    compared_with: str | None
+    """The name of the snapshot before; None where there was none that it could be compared with."""
+
+
 class PastExport(msgspec.Struct):
     """What counts of an export's manifest."""
 
@@ -31,6 +42,16 @@ class PastExport(msgspec.Struct):
     finished_at: str
     rows: _Rows
     account: str | None = None
+    mode: str = "full"
+    started_at: str = ""
+    full_at: str | None = None
+    """When the export of all cases began that this one was merged from; its own start, if it is
+    one."""
+    schema_version: str = ""
+    files: dict[str, _File] = {}
+    date_of_birth_forms: dict[str, int] = {}
+    list_leaves_people_out: bool = False
+    changes: Compared | None = None
 
     @property
     def name(self) -> str:
@@ -74,6 +95,23 @@ class PastExports:
         """The newest export of all cases of which it was shown that it is complete."""
         return next((past for past in self._full() if past.is_verified), None)
 
+    def current(self) -> PastExport | None:
+        """The export of all cases that the next one follows: the one that `latest.json` names, or,
+        where it names none, the newest that is there."""
+        named = self._manifest(_named_by(self._output.latest()))
+        candidates = [named] if named and named.is_full and self._is_own(named) else []
+        there = (each for each in (*candidates, *self._full()) if self._is_there(each))
+        return next(there, None)
+
+    def published(self) -> Iterator[PastExport]:
+        """All exports of all cases whose tables are there, newest first."""
+        return filter(self._is_there, self._full())
+
+    def pointed_at(self, export: PastExport) -> dict[str, Any] | None:
+        """`latest.json`, if that is what it names."""
+        latest = self._output.latest()
+        return latest if _named_by(latest) == export.name else None
+
     def pointer_beside(self, filtered: PastExport) -> dict[str, Any]:
         """What `latest.json` has to say when `filtered` is published.
 
@@ -91,7 +129,7 @@ class PastExports:
             return latest | self.pointer_to(named)
         has_been_full = False
         for past in self._full():
-            if self._output.has_tables(past.name):
+            if self._is_there(past):
                 return self.pointer_to(past)
             has_been_full = True
         if has_been_full:
@@ -134,6 +172,9 @@ class PastExports:
             return said
         newest_first = self._newest_first(self._output.manifests())
         return next((past.account for past in newest_first if past.account is not None), None)
+
+    def _is_there(self, past: PastExport) -> bool:
+        return self._output.has_tables(past.name)
 
     def _full(self) -> Iterator[PastExport]:
         return (past for past in self._own(self._output.manifests()) if past.is_full)
