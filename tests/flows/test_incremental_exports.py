@@ -1,6 +1,5 @@
 """Exports of what has changed, through the real engine, against a server on a socket."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +7,18 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from prefect.client.schemas.objects import State
-from test_export_cases import expected, export, latest, manifest_of, newcomer, published
+from test_export_cases import (
+    end_of,
+    everything_in,
+    expected,
+    export,
+    latest,
+    manifest_of,
+    newcomer,
+    published,
+)
 
-from flows.export_cases import export_cases
+from sandbox.faults import Change, Fault
 from sandbox.server import Sandbox
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -20,9 +27,7 @@ StartSandbox = Callable[..., Sandbox]
 
 
 def message_of(output: Path, **parameters: Any) -> str:
-    state: State[Any] = asyncio.run(
-        export_cases(output=str(output), return_state=True, **parameters)
-    )
+    state = end_of(output, **parameters)
     assert state.is_completed(), state.message
     return str(state.message)
 
@@ -73,3 +78,65 @@ def test_an_incremental_export_reads_what_changed_and_has_all_but_the_deletions(
     assert "the last time was 0 days ago or more" in manifest_of(output)["reason"]
     assert manifest_of(output)["missed_by_incremental"] == 0
     assert export(output, mode="auto")["mode"] == "incremental"
+
+
+def test_changes_that_willsuite_does_not_list_are_counted_by_the_next_full_export(
+    start_sandbox: StartSandbox, tmp_path: Path, run_log: list[str]
+) -> None:
+    sandbox, output = start_sandbox(cases=60), tmp_path / "out"
+    export(output)
+    store = sandbox.store
+    store.change(store.ids[5], notes="seen")
+    store.change(store.ids[6], notes="unseen", unseen=True)
+    assert "0 cases, 1 changed" in message_of(output, mode="incremental")
+    store.change(store.ids[7], notes="seen, and not yet exported")
+    said = message_of(output)
+    assert published(output) == expected(store)
+    assert "2 changed" in said
+    assert "ATTENTION: 1 case(s) have changed without WillSuite listing them" in said
+    assert manifest_of(output)["missed_by_incremental"] == 1
+    assert any("ATTENTION: 1 case(s)" in line for line in run_log)
+
+
+def test_a_case_that_no_list_of_changes_shows_makes_an_incremental_export_a_full_one(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox, output = start_sandbox(cases=60), tmp_path / "out"
+    export(output)
+    sandbox.store.put(newcomer(1), unseen=True)
+    said = message_of(output, mode="incremental")
+    assert published(output) == expected(sandbox.store)
+    assert "Every case was read, since WillSuite counts 61 cases, 1 more than" in said
+    assert manifest_of(output)["mode"] == "full"
+    assert not list(output.glob(".run-*"))
+
+
+def test_changes_that_never_settle_are_not_published_and_the_watermark_stays(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox, output = start_sandbox(cases=60), tmp_path / "out"
+    export(output)
+    before, watermark = everything_in(output), latest(output)["watermark"]
+    numbers = iter(range(10_000))
+    grow = Change(lambda store: store.put(newcomer(next(numbers))))
+    sandbox.faults = [Fault(grow, path="/cases", times=None)]
+    state = end_of(output, mode="incremental")
+    assert state.is_failed()
+    assert "could not be verified" in str(state.message)
+    assert everything_in(output) == before
+    assert export(output, mode="incremental", allow_unverified=True)["mode"] == "incremental"
+    assert latest(output)["watermark"] == watermark
+    sandbox.faults = []
+    assert "last export is not verified" in message_of(output, mode="incremental")
+    assert published(output) == expected(sandbox.store)
+
+
+def test_a_filtered_export_is_never_merged(start_sandbox: StartSandbox, tmp_path: Path) -> None:
+    start_sandbox(cases=60)
+    output = tmp_path / "out"
+    export(output)
+    before = latest(output)
+    said = message_of(output, mode="incremental", ref="WS-000007")
+    assert said.startswith("1 cases exported")
+    assert "of some cases only" in said
+    assert latest(output) == before
