@@ -228,7 +228,7 @@ def check_tables(tables: CaseTables) -> None:
         TableError: a key is missing or empty, or a case comes twice.
     """
     for name, table, model in zip(CaseTables._fields, tables, _MODELS, strict=True):
-        frame = table.to_pandas(types_mapper=_DTYPES.get)
+        frame = table.to_pandas(types_mapper=PANDAS_TYPES.get)
         try:
             model.validate(frame, lazy=True)
         except pandera.errors.SchemaErrors as failed:
@@ -262,7 +262,7 @@ def _flattened(lists: pa.ChunkedArray) -> tuple[pa.Array, pa.StructArray]:
     return pc.list_parent_indices(array), pc.list_flatten(array)
 
 
-_DTYPES = {pa.bool_(): pd.BooleanDtype(), pa.date32(): pd.ArrowDtype(pa.date32())}
+PANDAS_TYPES = {pa.bool_(): pd.BooleanDtype(), pa.date32(): pd.ArrowDtype(pa.date32())}
 
 
 def _model(schema: pa.Schema, *, unique: list[str] | None) -> pandera.DataFrameSchema:
@@ -271,7 +271,7 @@ def _model(schema: pa.Schema, *, unique: list[str] | None) -> pandera.DataFrameS
     for field in schema:
         is_key = not field.nullable
         columns[field.name] = pandera.Column(
-            _DTYPES.get(field.type, str),
+            PANDAS_TYPES.get(field.type, str),
             nullable=not is_key,
             checks=pandera.Check.str_length(min_value=1, error="empty key") if is_key else None,
         )

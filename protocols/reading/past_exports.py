@@ -77,13 +77,21 @@ class PastExports:
         self._account = account
         self._manifests: dict[str, PastExport] = {}  # they never change
 
+    def owner(self) -> str | None:
+        """The account whose exports they are; None where none says so."""
+        said = self._output.latest().get("account")
+        if isinstance(said, str):
+            return said
+        newest_first = self._newest_first(self._output.manifests())
+        return next((past.account for past in newest_first if past.account is not None), None)
+
     def refuse_another_account(self, instead: str) -> None:
         """Refuse to touch or trust another account's exports; `instead` says what else to do.
 
         Raises:
             OutputError: they are another account's.
         """
-        owner = self._owner()
+        owner = self.owner()
         if owner not in (None, self._account):
             raise OutputError(
                 f"The exports in {self._output.location('').rstrip('/')} are of another WillSuite "
@@ -98,10 +106,13 @@ class PastExports:
     def current(self) -> PastExport | None:
         """The export of all cases that the next one follows: the one that `latest.json` names, or,
         where it names none, the newest that is there."""
+        named = self.named()
+        return named if named and named.is_full else next(self.published(), None)
+
+    def named(self) -> PastExport | None:
+        """The export that `latest.json` names, of all cases or not, if its tables are there."""
         named = self._manifest(_named_by(self._output.latest()))
-        candidates = [named] if named and named.is_full and self._is_own(named) else []
-        there = (each for each in (*candidates, *self._full()) if self._is_there(each))
-        return next(there, None)
+        return named if named and self._is_own(named) and self._is_there(named) else None
 
     def published(self) -> Iterator[PastExport]:
         """All exports of all cases whose tables are there, newest first."""
@@ -164,14 +175,6 @@ class PastExports:
         for name in sorted(old):
             self._output.remove_snapshot(name)
         return len(old)
-
-    def _owner(self) -> str | None:
-        """The account whose exports they are; None where none says so."""
-        said = self._output.latest().get("account")
-        if isinstance(said, str):
-            return said
-        newest_first = self._newest_first(self._output.manifests())
-        return next((past.account for past in newest_first if past.account is not None), None)
 
     def _is_there(self, past: PastExport) -> bool:
         return self._output.has_tables(past.name)
