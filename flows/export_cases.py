@@ -58,6 +58,8 @@ WATERMARK_OVERLAP_HOURS = 26.0
 """The server's zone is not documented: 26 h behind its start, nothing is lost in any zone."""
 MOST_OVERLAP_HOURS = 24 * 365
 LABELS_READ = "read"
+FIELDS_TO_NAME, MOST_NAMED = 20, 500
+"""Of fields that aren't documented: how many are named, and in how many letters."""
 
 
 class UnverifiedExportError(RunError):
@@ -260,6 +262,12 @@ async def _made_in_full(run: _Run, base: Base | None, *, is_filtered: bool) -> M
 
 def _refuse_unverified(listing: Listing, options: _Options) -> None:
     get_run_logger().info("Listed %s cases: %s.", f"{listing.rows:,}", listing.verification)
+    if listing.unknown_fields:
+        names = ", ".join(sorted(listing.unknown_fields)[:FIELDS_TO_NAME])
+        get_run_logger().warning(
+            "WillSuite sends fields that it doesn't document (%s); they are kept in the column "
+            "`extra`.", names[:MOST_NAMED],
+        )  # fmt: skip
     if listing.verification is Verification.UNCONVERGED and not options.allow_unverified:
         raise UnverifiedExportError(_unverified(listing))
 

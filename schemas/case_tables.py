@@ -11,7 +11,8 @@ Columns are the vendor's fields under their wire names, with these decisions:
   means, null where that can't be told (`birth_dates.py`);
 - `is_active` and `is_deceased` are booleans, whether 0/1, "0"/"1" or true/false came; null where
   the field was missing or unreadable;
-- `customers.case_id` is the id of the case the customer came in, `case_meta.value` is text.
+- `customers.case_id` is the id of the case the customer came in, `case_meta.value` is text;
+- `extra` is a JSON object of the fields that aren't documented, null where there are none.
 
 The schemas are constants: a table without rows, or a column without values, has the same types.
 """
@@ -28,7 +29,7 @@ import pyarrow.compute as pc
 
 from schemas.birth_dates import birth_days, birth_forms
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
 METADATA = {"willsuite_schema_version": SCHEMA_VERSION}
 """Of every published table."""
@@ -51,7 +52,8 @@ def _texts(names: Iterable[str]) -> list[pa.Field]:
 
 
 CASES = pa.schema(
-    [_key("id"), *_texts(_CASE_TEXTS), pa.field("is_active", pa.bool_())], metadata=METADATA
+    [_key("id"), *_texts(_CASE_TEXTS), pa.field("is_active", pa.bool_()), *_texts(("extra",))],
+    metadata=METADATA,
 )
 CUSTOMERS = pa.schema(
     [
@@ -60,6 +62,7 @@ CUSTOMERS = pa.schema(
         *_texts(_CUSTOMER_TEXTS),
         pa.field("is_deceased", pa.bool_()),
         pa.field("date_of_birth_date", pa.date32()),
+        *_texts(("extra",)),
     ],
     metadata=METADATA,
 )
