@@ -25,6 +25,7 @@ ROWS_AT_ONCE = 10_000
 
 BATCHES_A_PART = 64
 LEAST_ROWS_A_BATCH = 32
+LEAST_ROWS_A_RANGE = 1000
 _BATCHES = b"batches"
 
 IdHashes = npt.NDArray[np.int64]
@@ -99,11 +100,16 @@ def _ranges(parts: Sequence[Path]) -> Iterator[pa.Table]:
 
 
 def _bounds(readers: Sequence["_PartReader"]) -> Iterator[str | None]:
-    """Ids before which about `ROWS_AT_ONCE` rows begin each; None for the rest."""
+    """Ids that end one range after the other; None for the last one.
+
+    Ranges have less than `ROWS_AT_ONCE` rows, for sorting takes memory, but there are not many more
+    of them than parts have batches, for each opens all parts that have something in it.
+    """
     batches = sorted(batch for reader in readers for batch in reader.batches)
+    rows_a_range = min(sum(rows for _, rows in batches) // BATCHES_A_PART, ROWS_AT_ONCE)
     rows_so_far, last = 0, None
     for first, rows in batches:
-        if rows_so_far >= ROWS_AT_ONCE and first != last:
+        if rows_so_far >= max(rows_a_range, LEAST_ROWS_A_RANGE) and first != last:
             yield first
             rows_so_far = 0
         rows_so_far += rows

@@ -61,6 +61,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def pieces(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     monkeypatch.setattr(spool, "ROWS_AT_ONCE", rows)
     monkeypatch.setattr(spool, "LEAST_ROWS_A_BATCH", 1)
+    monkeypatch.setattr(spool, "LEAST_ROWS_A_RANGE", 1)
     monkeypatch.setattr(snapshot_tables, "CASES_A_GROUP", 2 * rows)
     # a tenth of a second a piece, however few rows it has
     monkeypatch.setattr(snapshot_tables, "check_tables", lambda _tables: None)

@@ -42,6 +42,7 @@ def test_of_every_id_the_latest_copy_comes_back_in_order(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spool, "ROWS_AT_ONCE", rows_at_once)
         patch.setattr(spool, "LEAST_ROWS_A_BATCH", 2)
+        patch.setattr(spool, "LEAST_ROWS_A_RANGE", 1)
         for number, page in enumerate(pages):
             parts.append(folder / f"{number}.arrow")
             spool.write_part(parts[-1], [rows(page, number)])
@@ -61,6 +62,7 @@ def test_tables_come_in_pieces_of_bounded_size_whatever_the_ids_begin_with(
 ) -> None:
     monkeypatch.setattr(spool, "ROWS_AT_ONCE", 100)
     monkeypatch.setattr(spool, "LEAST_ROWS_A_BATCH", 4)
+    monkeypatch.setattr(spool, "LEAST_ROWS_A_RANGE", 4)
     parts = [tmp_path / str(number) for number in range(4)]
     for number, part in enumerate(parts):
         spool.write_part(part, [rows(many[number * 1000 : number * 1000 + 1000], 1)])
