@@ -33,6 +33,7 @@ from protocols.reading.increments import (
     NotIncremental,
     find_base,
     list_changed,
+    look_for_missing,
     missed_by_incremental,
     refuse_fewer,
 )
@@ -180,7 +181,8 @@ async def _export(output: Output, account: str, options: _Options) -> ExportSumm
         is_latest, pruned = _publish(output, past, run.tables, manifest, options.keep_last)
         await progress.finish()
     summary = _summary(output, made, manifest, is_latest, pruned)
-    get_run_logger().info("%s since the export before.", said_of_changes(summary))
+    if changes := said_of_changes(summary):
+        get_run_logger().info("%s since the export before.", changes)
     if made.missed:
         get_run_logger().warning("%s", said_of_missed(made.missed))
     await show(manifest, summary)
@@ -194,6 +196,8 @@ async def _made(run: _Run) -> Made:
     if not is_filtered:
         found = await find_base(run.output, run.past, run.workspace)
         base, reason = (found, None) if isinstance(found, Base) else (None, found)
+        if reason:
+            get_run_logger().info("Not compared with an export before, since %s.", reason)
     if run.options.mode != "full":
         try:
             return await _made_of_changes(run, _base_to_build_upon(run.options, base, reason))
@@ -242,6 +246,8 @@ async def _made_of_changes(run: _Run, base: Base) -> Made:
 async def _made_in_full(run: _Run, base: Base | None, *, is_filtered: bool) -> Made:
     """An export of all cases that match."""
     listing = await list_cases(run.workspace, run.options.filters, run.progress)
+    if base is not None and listing.verification is not Verification.UNCONVERGED:
+        await look_for_missing(base, listing)
     await complete_people(listing, run.progress)
     _refuse_unverified(listing, run.options)
     if not is_filtered and not run.options.allow_shrink:
@@ -276,6 +282,7 @@ def _summary(
     output: Output, made: Made, manifest: Mapping[str, Any], is_latest: bool, pruned: int
 ) -> ExportSummary:
     listing, changes = made.listing, made.written.changes
+    is_compared = CHANGES_NAME in made.written.files
     return ExportSummary(
         snapshot=output.location(manifest["snapshot"]),
         manifest=output.location(f"manifests/{manifest['snapshot'].rpartition('/')[2]}.json"),
@@ -284,9 +291,9 @@ def _summary(
         reason=made.reason,
         verification=listing.verification.value,
         **manifest["rows"],
-        added=changes[ADDED],
-        changed=changes[CHANGED],
-        removed=changes[REMOVED],
+        added=changes[ADDED] if is_compared else None,
+        changed=changes[CHANGED] if is_compared else None,
+        removed=changes[REMOVED] if is_compared else None,
         missed_by_incremental=made.missed,
         sweeps=len(listing.sweeps),
         pruned=pruned,

@@ -36,10 +36,11 @@ class ExportSummary(TypedDict):
     cases: int
     customers: int
     case_meta: int
-    added: int
-    """Cases that the export before hasn't; all of them in the first one."""
-    changed: int
-    removed: int
+    added: int | None
+    """Cases that the export before hasn't; all of them in the first one. None, as are the next two,
+    of a filtered export."""
+    changed: int | None
+    removed: int | None
     missed_by_incremental: int | None
     """Of a full export: cases that differ from the export before, and that WillSuite doesn't list
     as changed since. None where it isn't known."""
@@ -147,7 +148,9 @@ def _listed(listing: Listing) -> dict[str, Any]:
 
 
 def said_of_changes(summary: ExportSummary) -> str:
-    """What is new in it, for a person: "+12 cases, 340 changed, 2 gone"."""
+    """What is new in it, for a person: "+12 cases, 340 changed, 2 gone"; empty if filtered."""
+    if summary["added"] is None:
+        return ""
     return (
         f"+{summary['added']:,} cases, {summary['changed']:,} changed, {summary['removed']:,} gone"
     )
@@ -157,8 +160,10 @@ def last_word(summary: ExportSummary) -> str:
     """The state message of a run that has published."""
     message = (
         f"{summary['cases']:,} cases exported to {summary['snapshot']}, "
-        f"verification: {summary['verification']}; {said_of_changes(summary)}."
+        f"verification: {summary['verification']}."
     )
+    if changes := said_of_changes(summary):
+        message += f" {changes}."
     if summary["reason"]:
         message += f" Every case was read, since {summary['reason']}."
     if summary["missed_by_incremental"]:
@@ -188,13 +193,15 @@ async def show(manifest: Mapping[str, Any], summary: ExportSummary) -> None:
     """The result as an artifact of the run, for people; counts only."""
     rows = "\n".join(f"| {table} | {count:,} |" for table, count in manifest["rows"].items())
     missed = summary["missed_by_incremental"]
+    changes = said_of_changes(summary)
+    changes = f"{changes} since the export before ({summary['mode']})." if changes else ""
     since = f"\n\nEvery case was read, since {summary['reason']}." if summary["reason"] else ""
     await show_result(
         key="export-cases-result",
         description="Rows per table, what has changed, and how sure it is that they are all",
         markdown=(
             f"## {summary['snapshot']}\n\n| table | rows |\n| --- | ---: |\n{rows}\n\n"
-            f"{said_of_changes(summary)} since the export before ({summary['mode']}).{since}\n\n"
+            f"{changes}{since}\n\n"
             f"Verification: **{summary['verification']}** after {summary['sweeps']} "
             f"sweep(s); WillSuite counts {manifest['counted']}."
             + (f"\n\n**{said_of_missed(missed)}**" if missed else "")

@@ -117,7 +117,9 @@ class _SortedFile:
         taken = [self._schema.empty_table()]
         while len(self._waiting) or self._next < self._file.num_row_groups:
             if not len(self._waiting):
-                self._waiting = self._file.read_row_group(self._next).cast(self._schema)
+                # threads would hold the columns of a group in memory side by side
+                group = self._file.read_row_group(self._next, use_threads=False)
+                self._waiting = group.cast(self._schema)
                 self._next += 1
             count = len(self._waiting)
             if bound is not None:

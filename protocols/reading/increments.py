@@ -13,22 +13,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from protocols.reading.listing import WIRE_TIME, Listing, list_cases
+from protocols.reading.listing import MAX_LOOK_UPS, WIRE_TIME, Listing, list_cases
 from protocols.reading.lookup import ids_changed_since
 from protocols.reading.past_exports import PastExport, PastExports
 from protocols.reading.shown_people import complete_people
 from schemas.birth_dates import DAY_FIRST, MONTH_FIRST
 from schemas.case_tables import SCHEMA_VERSION, SCHEMAS
-from tasks.cases import count_cases
+from tasks.cases import count_cases, get_cases
 from tasks.files import private_folder
 from tasks.policy import file_task
 from tasks.progress import Progress
 from tasks.snapshot_tables import CaseFiles, file_hash
 from tasks.snapshots import Output
+from tasks.spool import id_hashes
 from willsuite import CaseFilters
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -152,6 +154,37 @@ async def list_changed(base: Base, folder: Path, progress: Progress) -> ChangedC
     if _orders(forms) != _orders(base.export.date_of_birth_forms):
         raise NotIncremental("dates of birth come in another form than before")
     return ChangedCases(listing, forms, counted)
+
+
+async def look_for_missing(base: Base, listing: Listing) -> None:
+    """Ask for cases of the base that a listing of all didn't show by their ids: only what isn't
+    there (404) is gone, and the others join the listing.
+
+    Of very many only some are asked for: whether so many may be gone is for a person to say.
+
+    Raises:
+        WillSuiteError: the account can't be read.
+    """
+    missing = await asyncio.to_thread(_not_listed, base, listing)
+    part = listing.next_part()
+    wanted = missing[:MAX_LOOK_UPS]
+    if not wanted:
+        return
+    not_read = await get_cases(wanted, part, max_broken=len(wanted))
+    listing.parts.append(part)
+    listing.looked_up += len(wanted)
+    found = set(wanted).difference(not_read.absent, not_read.broken)
+    listing.known = np.union1d(listing.known, id_hashes([*found]))
+
+
+def _not_listed(base: Base, listing: Listing) -> list[str]:
+    missing: list[str] = []
+    file = pq.ParquetFile(base.folder / "cases.parquet")
+    for group in range(file.num_row_groups):
+        ids = file.read_row_group(group, columns=["id"])["id"].to_pylist()
+        is_missing = np.isin(id_hashes(ids), listing.known, invert=True)
+        missing += [ids[place] for place in np.flatnonzero(is_missing)]
+    return missing
 
 
 def refuse_fewer(rows: int, changed: ChangedCases) -> None:

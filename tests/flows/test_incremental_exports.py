@@ -138,5 +138,34 @@ def test_a_filtered_export_is_never_merged(start_sandbox: StartSandbox, tmp_path
     before = latest(output)
     said = message_of(output, mode="incremental", ref="WS-000007")
     assert said.startswith("1 cases exported")
+    assert "changed, " not in said
     assert "of some cases only" in said
     assert latest(output) == before
+
+
+@pytest.mark.parametrize(("overlap", "seen"), [({}, 1), ({"overlap_hours": 0}, 0)])
+def test_a_server_that_keeps_new_york_time_hides_no_change_behind_the_default_overlap(
+    start_sandbox: StartSandbox, tmp_path: Path, overlap: dict[str, float], seen: int
+) -> None:
+    sandbox = start_sandbox(cases=20, updated_zone="America/New_York")
+    export(tmp_path / "out", **overlap)
+    sandbox.store.change(sandbox.store.ids[3], notes="changed since")
+    assert export(tmp_path / "out", mode="incremental")["changed"] == seen
+
+
+def test_a_case_that_the_list_of_all_leaves_out_is_not_gone_until_it_is_not_there(
+    start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = start_sandbox(cases=60)
+    export(tmp_path / "out")
+    store = sandbox.store
+    hidden, gone = store.ids[3], store.ids[4]
+    every = store.listing
+    monkeypatch.setattr(
+        store, "listing", lambda **filters: [key for key in every(**filters) if key != hidden]
+    )
+    store.delete(gone)
+    said = message_of(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(store)
+    assert "+0 cases, 0 changed, 1 gone" in said
+    assert manifest_of(tmp_path / "out")["looked_up"] == 2
