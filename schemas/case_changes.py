@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 from schemas.case_tables import METADATA, SCHEMAS, CaseTables
 
 ADDED, CHANGED, REMOVED = "added", "changed", "removed"
+_COLUMNS = pa.list_(pa.string())
 CHANGES = pa.schema(
     [
         *(pa.field(name, pa.string(), nullable=False) for name in ("table", "id", "change")),
-        pa.field("columns", pa.list_(pa.string())),
+        pa.field("columns", _COLUMNS),
     ],
     metadata=METADATA,
 )
@@ -44,7 +45,8 @@ def count_changes(changes: pa.Table) -> Counter[str]:
     of_cases = pc.equal(changes["table"], _NAMES.cases)
     came_or_went = pc.and_(of_cases, pc.not_equal(changes["change"], CHANGED))
     whole = changes.filter(came_or_went)
-    counts = Counter(whole["change"].to_pylist())
+    kinds = pc.value_counts(whole["change"]).to_pylist()
+    counts = Counter({kind["values"]: kind["counts"] for kind in kinds})
     in_part = changes.filter(pc.invert(came_or_went))["id"]
     in_part = in_part.filter(pc.invert(pc.is_in(in_part, value_set=_flat(whole["id"]))))
     counts[CHANGED] = len(pc.unique(in_part))
@@ -78,7 +80,8 @@ def _changes(name: str, old: pa.Table, new: pa.Table) -> pa.Table:
     if not len(old) or not len(new):
         rows, change = (new, ADDED) if len(new) else (old, REMOVED)
         ids = pc.unique(rows[case_key])
-        return _table(name, ids, [change] * len(ids), [[]] * len(ids))
+        no_columns = pa.ListArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), len(ids) + 1), [])
+        return _table(name, ids, pa.repeat(change, len(ids)), no_columns.cast(_COLUMNS))
     if old.equals(new):
         return CHANGES.empty_table()
     touched = _touched(name, old, new)
@@ -94,7 +97,7 @@ def _changes(name: str, old: pa.Table, new: pa.Table) -> pa.Table:
         else []
         for case_id, change in zip(ids.to_pylist(), changes, strict=True)
     ]
-    return _table(name, ids, changes, columns)
+    return _table(name, ids, pa.array(changes, pa.string()), pa.array(columns, _COLUMNS))
 
 
 def _change(was_there: bool, is_there: bool) -> str:
@@ -151,11 +154,6 @@ def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     )
 
 
-def _table(name: str, ids: pa.Array, changes: list[str], columns: list[list[str]]) -> pa.Table:
-    arrays = [
-        pa.array([name] * len(ids), pa.string()),
-        _flat(ids),
-        pa.array(changes, pa.string()),
-        pa.array(columns, pa.list_(pa.string())),
-    ]
+def _table(name: str, ids: pa.Array, changes: pa.Array, columns: pa.Array) -> pa.Table:
+    arrays = [pa.repeat(name, len(ids)), _flat(ids), changes, columns]
     return pa.Table.from_arrays(arrays, schema=CHANGES)

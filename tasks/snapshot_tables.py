@@ -11,6 +11,7 @@ side. Row groups have about as many rows as are in memory at once.
 import asyncio
 import contextlib
 import hashlib
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ class _SortedFile:
                 self._next += 1
             count = len(self._waiting)
             if bound is not None:
-                count = pc.sum(pc.less_equal(self._waiting[self._key], bound)).as_py() or 0
+                count = bisect_right(self._waiting[self._key], bound, key=pa.StringScalar.as_py)
             taken.append(self._waiting.slice(0, count))
             self._waiting = self._waiting.slice(count)
             if len(self._waiting):

@@ -8,6 +8,7 @@ at its head. From these the ranges follow in which all parts are read side by si
 ids look like: random ones, or such as begin with the time. Of each id the latest copy is kept.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -102,11 +103,12 @@ def _ranges(parts: Sequence[Path]) -> Iterator[pa.Table]:
 def _bounds(readers: Sequence["_PartReader"]) -> Iterator[str | None]:
     """Ids that end one range after the other; None for the last one.
 
-    Ranges have less than `ROWS_AT_ONCE` rows, for sorting takes memory, but there are not many more
-    of them than parts have batches, for each opens all parts that have something in it.
+    Ranges are small, for sorting takes memory, but there are not many more of them than parts have
+    batches, for each opens all parts that have something in it; and of a large account each is
+    enough for a table.
     """
     batches = sorted(batch for reader in readers for batch in reader.batches)
-    rows_a_range = min(sum(rows for _, rows in batches) // BATCHES_A_PART, ROWS_AT_ONCE)
+    rows_a_range = min(sum(rows for _, rows in batches) // BATCHES_A_PART, ROWS_AT_ONCE * 5 // 4)
     rows_so_far, last = 0, None
     for first, rows in batches:
         if rows_so_far >= max(rows_a_range, LEAST_ROWS_A_RANGE) and first != last:
@@ -148,8 +150,8 @@ class _PartReader:
     def _given(self, table: pa.Table, bound: str | None) -> Iterator[pa.Table]:
         """What of it is due; keeps the rest."""
         count = len(table)
-        if bound is not None and count:
-            count = pc.sum(pc.less(table["id"], bound)).as_py()
+        if bound is not None:
+            count = bisect_left(table["id"], bound, key=pa.StringScalar.as_py)
         self._waiting = table.slice(count)
         if count:
             yield table.slice(0, count)
