@@ -203,7 +203,7 @@ async def _made(run: _Run) -> Made:
             return await _made_of_changes(run, _base_to_build_upon(run.options, base, reason))
         except NotIncremental as why:
             reason = str(why)
-            get_run_logger().warning("Every case is read, since %s.", reason)
+            get_run_logger().info("Every case is read, since %s.", reason)
     made = await _made_in_full(run, base, is_filtered=is_filtered)
     return replace(made, reason=None if run.options.mode == "full" else reason)
 
