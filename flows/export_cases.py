@@ -1,14 +1,15 @@
 """The flow that takes every case out of WillSuite into Parquet, complete or saying that it isn't.
 
-Belongs here: the order of things and the manifest. The listing and its verification are in
-`protocols/reading/listing.py`, files in `tasks/snapshots.py`, tables in `schemas/case_tables.py`.
+Belongs here: the order of things. Does not: what an export says of itself (`export_manifest.py`),
+the listing and its verification (`protocols/reading/listing.py`), what an incremental one is made
+of (`protocols/reading/increments.py`), files (`tasks/snapshot_tables.py`, `tasks/snapshots.py`).
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 from uuid import uuid4
 
 import msgspec
@@ -17,26 +18,49 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.endings import EXPECTED_ERRORS, failed, run_here
+from flows.export_manifest import (
+    ExportSummary,
+    Made,
+    last_word,
+    manifest_of,
+    said_of_changes,
+    said_of_missed,
+    show,
+)
 from flows.parameters import with_checked_parameters
+from protocols.reading.increments import (
+    Base,
+    NotIncremental,
+    find_base,
+    list_changed,
+    look_for_missing,
+    missed_by_incremental,
+    refuse_fewer,
+)
 from protocols.reading.listing import WIRE_TIME, Listing, list_cases
 from protocols.reading.past_exports import PastExport, PastExports
 from protocols.reading.shown_people import complete_people
 from protocols.reading.verification import Verification
-from schemas.case_tables import SCHEMA_VERSION
+from schemas.case_changes import ADDED, CHANGED, REMOVED
 from tasks.cases import ONE_CASES_ERRORS
 from tasks.connection import connected
 from tasks.crm_fields import get_crm_fields
 from tasks.policy import RunError, log_for_people
-from tasks.progress import Progress, show_result
-from tasks.snapshots import LATEST, Output, TableFile, open_output, write_snapshot
+from tasks.progress import Progress
+from tasks.snapshot_tables import CHANGES_NAME, Listed, merge_snapshot, write_snapshot
+from tasks.snapshots import LATEST, Output, open_output
 from willsuite import CaseFilters
 from willsuite.errors import RejectedError
 
 MOST_GONE = 0.05
 FEW_GONE = 10
 """An export with more cases gone than both says is taken for a fault (a key that sees less)."""
-WATERMARK_OVERLAP = timedelta(hours=26)
+WATERMARK_OVERLAP_HOURS = 26.0
 """The server's zone is not documented: 26 h behind its start, nothing is lost in any zone."""
+MOST_OVERLAP_HOURS = 24 * 365
+LABELS_READ = "read"
+FIELDS_TO_NAME, MOST_NAMED = 20, 500
+"""Of fields that aren't documented: how many are named, and in how many letters."""
 
 
 class UnverifiedExportError(RunError):
@@ -47,48 +71,53 @@ class ShrunkenExportError(RunError):
     """Far fewer cases were listed than last time, so nothing was published."""
 
 
-class ExportSummary(TypedDict):
-    """What `export_cases` returns; counts and paths, no personal data."""
-
-    snapshot: str
-    """Folder of the three Parquet files."""
-    manifest: str
-    """The manifest's path."""
-    is_latest: bool
-    """Whether `latest.json` names this snapshot now."""
-    verification: str
-    """quiet, converged or unconverged."""
-    cases: int
-    customers: int
-    case_meta: int
-    sweeps: int
-    pruned: int
-    """Old snapshots removed."""
-    completed: int
-    """Cases that were read by their ids, because the list left people out."""
-    incomplete: int
-    """Cases that can't be read by their ids, and may lack people."""
-
-
 @dataclass(frozen=True)
 class _Options:
-    """What is exported, and when it is published."""
+    """What is exported, how, and when it is published."""
 
     filters: CaseFilters
+    mode: Literal["full", "incremental", "auto"]
     allow_unverified: bool
     allow_shrink: bool
     keep_last: int
+    full_after_days: float
+    overlap_hours: float
 
     def __post_init__(self) -> None:
         if self.keep_last < 1:
             raise RunError("keep_last must be at least 1: the last snapshot is never removed.")
+        if not 0 <= self.overlap_hours <= MOST_OVERLAP_HOURS:
+            raise RunError(f"overlap_hours must be a number from 0 to {MOST_OVERLAP_HOURS:,}.")
+
+    @property
+    def overlap(self) -> timedelta:
+        """How far behind its start an export's watermark lies."""
+        return timedelta(hours=self.overlap_hours)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of one run share."""
+
+    output: Output
+    past: PastExports
+    workspace: Path
+    options: _Options
+    labels: Mapping[str, str | None]
+    fields_note: str
+    progress: Progress
+
+    @property
+    def tables(self) -> Path:
+        """Where the files to be published are written."""
+        return self.workspace / "tables"
 
 
 @flow(name="export-cases", validate_parameters=False, persist_result=False)
 @with_checked_parameters
 async def export_cases(
     output: str = "data/exports",
-    mode: Literal["full", "incremental"] = "full",
+    mode: Literal["full", "incremental", "auto"] = "full",
     ref: str | None = None,
     postcode: str | None = None,
     updated_after: str | None = None,
@@ -96,12 +125,16 @@ async def export_cases(
     connection: str | None = None,
     keep_last: int = 10,
     allow_shrink: bool = False,
+    full_after: float = 7,
+    overlap_hours: float = WATERMARK_OVERLAP_HOURS,
 ) -> ExportSummary:
     """Export every case, with its customers and CRM fields, to Parquet.
 
     Args:
         output: Folder for the snapshots, or a URL such as s3://bucket/folder.
-        mode: "full" lists every case. "incremental" is not available yet.
+        mode: "full" lists every case. "incremental" reads what was changed since the last export
+            and merges it into a new snapshot of all cases; it doesn't see deletions. "auto" is
+            incremental unless the last full export is older than `full_after`.
         ref: Only cases with this reference.
         postcode: Only cases with a customer at this postcode.
         updated_after: Only cases changed at or after this time (YYYY-MM-DD HH:MM:SS; the vendor
@@ -112,6 +145,10 @@ async def export_cases(
             filtered ones.
         allow_shrink: Publish even if more than 5 % of the cases (and at least 10) are gone since
             the account's last verified export.
+        full_after: For "auto": days after which every case is read again.
+        overlap_hours: How far before the start of this export the next incremental one begins to
+            read. Less than 26 may lose changes, since WillSuite doesn't say in which zone it
+            keeps its times.
 
     Returns:
         An ExportSummary. A run that fails raises one of: willsuite.errors.WillSuiteError,
@@ -119,66 +156,145 @@ async def export_cases(
     """
     log_for_people()
     try:
-        filters = CaseFilters(ref or None, postcode or None, _wire_time(updated_after))
-        options = _Options(filters, allow_unverified, allow_shrink, keep_last)
-        _check(mode)
+        options = _Options(
+            CaseFilters(ref or None, postcode or None, _wire_time(updated_after)), mode,
+            allow_unverified, allow_shrink, keep_last, full_after, overlap_hours,
+        )  # fmt: skip
         async with connected(connection) as client:
             account = client.settings.account_name
             summary = await _export(open_output(str(output)), account, options)
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
-    return Completed(message=_told(summary), data=summary)  # type: ignore[return-value]
-
-
-def _told(summary: ExportSummary) -> str:
-    message = (
-        f"{summary['cases']:,} cases exported to {summary['snapshot']}, "
-        f"verification: {summary['verification']}."
-    )
-    if summary["completed"]:
-        message += (
-            f" WillSuite's list left people of {summary['completed']:,} case(s) out; these were "
-            "read by their ids."
-        )
-    if summary["incomplete"]:
-        message += (
-            f" {summary['incomplete']:,} case(s) can't be read by their ids and lack people "
-            "whom the list leaves out."
-        )
-    return message
+    return Completed(message=last_word(summary), data=summary)  # type: ignore[return-value]
 
 
 async def _export(output: Output, account: str, options: _Options) -> ExportSummary:
-    logger = get_run_logger()
     with output.workspace() as workspace:
         past = PastExports(output, account)
         past.refuse_another_account("give this export one another output folder")
         labels, fields_note = await _field_labels()
         with Progress("export-cases-progress").shown() as progress:
-            listing = await list_cases(workspace, options.filters, progress)
-            await complete_people(listing, progress)
-            logger.info("Listed %s cases: %s.", f"{listing.rows:,}", listing.verification)
-        if listing.verification is Verification.UNCONVERGED and not options.allow_unverified:
-            raise UnverifiedExportError(_unverified(listing))
-        if not options.filters.query() and not options.allow_shrink:
-            _refuse_shrunken(listing, past.last_verified_full())
-        tables = workspace / "tables"
-        files = await write_snapshot(
-            listing.parts, sorted(listing.gone), labels, listing.birth_forms, tables
-        )
-        assert files["cases"].rows == listing.rows, "what was listed is what was written"
-        manifest = _manifest(account, listing, files, fields_note)
-        is_latest, pruned = _publish(output, past, tables, manifest, options.keep_last)
+            run = _Run(output, past, workspace, options, labels, fields_note, progress)
+            made = await _made(run)
+        name = f"{made.listing.started_at:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+        manifest = manifest_of(name, made, account, options.overlap, fields_note)
+        is_latest, pruned = _publish(output, past, run.tables, manifest, options.keep_last)
         await progress.finish()
-    await _show(output.location(manifest["snapshot"]), manifest)
+    summary = _summary(output, made, manifest, is_latest, pruned)
+    if changes := said_of_changes(summary):
+        get_run_logger().info("%s since the export before.", changes)
+    if made.missed:
+        get_run_logger().warning("%s", said_of_missed(made.missed))
+    await show(manifest, summary)
+    return summary
+
+
+async def _made(run: _Run) -> Made:
+    """The export, incremental where that is wanted and can be."""
+    base, reason = None, None
+    is_filtered = bool(run.options.filters.query())
+    if not is_filtered:
+        found = await find_base(run.output, run.past, run.workspace)
+        base, reason = (found, None) if isinstance(found, Base) else (None, found)
+        if reason:
+            get_run_logger().info("Not compared with an export before, since %s.", reason)
+    if run.options.mode != "full":
+        try:
+            return await _made_of_changes(run, _base_to_build_upon(run.options, base, reason))
+        except NotIncremental as why:
+            reason = str(why)
+            get_run_logger().info("Every case is read, since %s.", reason)
+    made = await _made_in_full(run, base, is_filtered=is_filtered)
+    return replace(made, reason=None if run.options.mode == "full" else reason)
+
+
+def _base_to_build_upon(options: _Options, base: Base | None, reason: str | None) -> Base:
+    """The base, if it can and shall be built upon.
+
+    Raises:
+        NotIncremental: there is none, or it is time to read every case.
+    """
+    if options.filters.query():
+        raise NotIncremental("it is of some cases only (ref, postcode or updated_after)")
+    if base is None:
+        raise NotIncremental(reason)
+    if options.mode == "auto" and base.full_is_older_than(options.full_after_days):
+        raise NotIncremental(f"the last time was {options.full_after_days:g} days ago or more")
+    base.refuse_unverified()
+    return base
+
+
+async def _made_of_changes(run: _Run, base: Base) -> Made:
+    """An export of the one before and what has changed since.
+
+    Raises:
+        NotIncremental: it can't be.
+    """
+    changed = await list_changed(base, run.workspace / "changed", run.progress)
+    listing = changed.listing
+    _refuse_unverified(listing, run.options)
+    listed = Listed(listing.parts, sorted(listing.gone), run.labels, changed.birth_forms)
+    written = await merge_snapshot(
+        base.folder, listed, run.tables, relabel=run.fields_note == LABELS_READ
+    )
+    rows, changes = written.files["cases"].rows, written.changes
+    assert rows == base.export.rows.cases + changes[ADDED] - changes[REMOVED]
+    refuse_fewer(rows, changed)
+    return Made("incremental", listing, written, base, changed.birth_forms, changed.counted)
+
+
+async def _made_in_full(run: _Run, base: Base | None, *, is_filtered: bool) -> Made:
+    """An export of all cases that match."""
+    listing = await list_cases(run.workspace, run.options.filters, run.progress)
+    if base is not None and listing.verification is not Verification.UNCONVERGED:
+        await look_for_missing(base, listing)
+    await complete_people(listing, run.progress)
+    _refuse_unverified(listing, run.options)
+    if not is_filtered and not run.options.allow_shrink:
+        _refuse_shrunken(listing, run.past.last_verified_full())
+    listed = Listed(listing.parts, sorted(listing.gone), run.labels, listing.birth_forms)
+    before = base.folder if base else None
+    written = await write_snapshot(listed, run.tables, before, with_changes=not is_filtered)
+    assert written.files["cases"].rows == listing.rows, "what was listed is what was written"
+    missed = None
+    if base is not None:
+        assert listing.started_at is not None
+        changes = run.tables / f"{CHANGES_NAME}.parquet"
+        missed = await missed_by_incremental(
+            base, changes, listing.started_at, run.workspace, run.progress
+        )
+    return Made("full", listing, written, base, listing.birth_forms, listing.counted, missed=missed)
+
+
+def _refuse_unverified(listing: Listing, options: _Options) -> None:
+    get_run_logger().info("Listed %s cases: %s.", f"{listing.rows:,}", listing.verification)
+    if listing.unknown_fields:
+        names = ", ".join(sorted(listing.unknown_fields)[:FIELDS_TO_NAME])
+        get_run_logger().warning(
+            "WillSuite sends fields that it doesn't document (%s); they are kept in the column "
+            "`extra`.", names[:MOST_NAMED],
+        )  # fmt: skip
+    if listing.verification is Verification.UNCONVERGED and not options.allow_unverified:
+        raise UnverifiedExportError(_unverified(listing))
+
+
+def _summary(
+    output: Output, made: Made, manifest: Mapping[str, Any], is_latest: bool, pruned: int
+) -> ExportSummary:
+    listing, changes = made.listing, made.written.changes
+    is_compared = CHANGES_NAME in made.written.files
     return ExportSummary(
         snapshot=output.location(manifest["snapshot"]),
         manifest=output.location(f"manifests/{manifest['snapshot'].rpartition('/')[2]}.json"),
         is_latest=is_latest,
+        mode=made.mode,
+        reason=made.reason,
         verification=listing.verification.value,
-        cases=files["cases"].rows,
-        customers=files["customers"].rows,
-        case_meta=files["case_meta"].rows,
+        **manifest["rows"],
+        added=changes[ADDED] if is_compared else None,
+        changed=changes[CHANGED] if is_compared else None,
+        removed=changes[REMOVED] if is_compared else None,
+        missed_by_incremental=made.missed,
         sweeps=len(listing.sweeps),
         pruned=pruned,
         completed=listing.completed,
@@ -211,13 +327,6 @@ def _publish(
     return is_latest, past.prune(keep_last, export.name)
 
 
-def _check(mode: str) -> None:
-    if mode == "incremental":
-        raise RunError('mode="incremental" is not available yet; use mode="full".')
-    if mode != "full":
-        raise RunError(f'There is no mode {mode!r}; use mode="full".')
-
-
 def _wire_time(value: str | datetime | None) -> str | None:
     """A filter time in the vendor's format; an offset is converted to UTC, none is left as is."""
     if not value:
@@ -243,7 +352,7 @@ async def _field_labels() -> tuple[dict[str, str | None], str]:
         note = f"status {status}" if status else type(error).__name__
         get_run_logger().warning("GET /crm-fields: %s; labels stay empty.", note)
         return {}, note
-    return {field.id: field.field_label for field in fields}, "read"
+    return {field.id: field.field_label for field in fields}, LABELS_READ
 
 
 def _unverified(listing: Listing) -> str:
@@ -266,63 +375,6 @@ def _refuse_shrunken(listing: Listing, last: PastExport | None) -> None:
             f"({last.snapshot}) has {before:,}; nothing was published. Check that the API keys "
             "still see every case; if so many are really gone, run it with allow_shrink=True."
         )
-
-
-def _manifest(
-    account: str, listing: Listing, files: Mapping[str, TableFile], fields_note: str
-) -> dict[str, Any]:
-    assert listing.started_at is not None
-    name = f"{listing.started_at:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
-    return {
-        "snapshot": f"snapshots/{name}",
-        "account": account,
-        "schema_version": SCHEMA_VERSION,
-        "mode": "full",
-        "filters": listing.filters.query(),
-        "started_at": listing.started_at.isoformat(),
-        "finished_at": datetime.now(UTC).isoformat(),
-        "clock": "server" if listing.has_server_clock else "local",
-        "watermark": (listing.started_at - WATERMARK_OVERLAP).strftime(WIRE_TIME),
-        "verification": listing.verification.value,
-        "counted": listing.counted,
-        "rows": {table: file.rows for table, file in files.items()},
-        "files": {f"{table}.parquet": asdict(file) for table, file in files.items()},
-        "sweeps": [
-            {
-                "page_size": sweep.page_size,
-                "pages": sweep.pages,
-                "rows": sweep.rows,
-                "duplicates": sweep.duplicates,
-                "new": sweep.new,
-                "totals": sorted(sweep.totals, key=lambda total: -1 if total is None else total),
-                "order": "id" if sweep.in_id_order else "other",
-            }
-            for sweep in listing.sweeps
-        ],
-        "looked_up": listing.looked_up,
-        "gone": len(listing.gone),
-        "caught_up": listing.caught_up,
-        "completed": listing.completed,
-        "incomplete": listing.incomplete,
-        "unknown_fields": dict(listing.unknown_fields),
-        "unread_values": dict(listing.unread_values),
-        "date_of_birth_forms": dict(listing.birth_forms),
-        "crm_fields": fields_note,
-    }
-
-
-async def _show(snapshot: str, manifest: Mapping[str, Any]) -> None:
-    """The result as an artifact of the run, for people; counts only."""
-    rows = "\n".join(f"| {table} | {count:,} |" for table, count in manifest["rows"].items())
-    await show_result(
-        key="export-cases-result",
-        description="Rows per table and how sure it is that they are all",
-        markdown=(
-            f"## {snapshot}\n\n| table | rows |\n| --- | ---: |\n{rows}\n\n"
-            f"Verification: **{manifest['verification']}** after {len(manifest['sweeps'])} "
-            f"sweep(s); WillSuite counts {manifest['counted']}."
-        ),
-    )
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Options:
     meta_update: MetaUpdate = "merge"
     bulk_unknown_ids: Literal["message", "refuse"] = "message"
     job_seconds: float = 0.0
+    updated_zone: str = "UTC"
+    """In which `updatedAfter` is read."""
     appointment_zone: ServerZone = "Europe/London"
     swapped_emails: SwappedEmails = "never"
     patch_sends: bool = True

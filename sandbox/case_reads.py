@@ -1,7 +1,8 @@
 """The endpoints that only read: cases, CRM fields, jobs."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -20,7 +21,7 @@ class CaseReads(Account):
         ids = self.store.listing(
             ref=request.query.get("ref"),
             postcode=request.query.get("postcode"),
-            updated_after=_moment(request, "updatedAfter"),
+            updated_after=_moment(request, "updatedAfter", ZoneInfo(self.options.updated_zone)),
         )
         start = (page - 1) * per_page
         shown = ids[start : start + per_page]
@@ -51,12 +52,12 @@ def _whole_number(request: web.Request, name: str, default: int) -> int:
     return int(text)
 
 
-def _moment(request: web.Request, name: str) -> datetime | None:
+def _moment(request: web.Request, name: str, zone: ZoneInfo) -> datetime | None:
     text = request.query.get(name)
     if text is None:
         return None
     try:
-        moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+        moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=zone)
     except ValueError:
         moment = None
     if moment is None or str(moment.replace(tzinfo=None)) != text:

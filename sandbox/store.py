@@ -86,19 +86,22 @@ class Store:
         """The case as it would be sent, or None; its id is found in any case of its letters."""
         return self._cases.get(case_id) or self._cases.get(case_id.lower())
 
-    def put(self, case: dict[str, Any]) -> None:
-        """Insert or replace a case, now."""
+    def put(self, case: dict[str, Any], *, unseen: bool = False) -> None:
+        """Insert or replace a case, now; `unseen` as in `change`."""
         if case["id"] not in self._cases:
             bisect.insort(self._ids, case["id"])
         self._cases[case["id"]] = _as_stored(case)
         self._index(case)
-        self._touch(case["id"])
+        self._touch(case["id"], unseen=unseen)
 
-    def change(self, case_id: str, **fields: Any) -> dict[str, Any]:
-        """Set fields of a case, now; returns it as it is then."""
+    def change(self, case_id: str, *, unseen: bool = False, **fields: Any) -> dict[str, Any]:
+        """Set fields of a case, now; returns it as it is then.
+
+        A change that is `unseen` leaves its time as it is, so `updatedAfter` doesn't show it.
+        """
         self._cases[case_id] = _as_stored({**self._cases[case_id], **fields})
         self._index(self._cases[case_id])
-        self._touch(case_id)
+        self._touch(case_id, unseen=unseen)
         return self._cases[case_id]
 
     def delete(self, case_id: str) -> None:
@@ -163,9 +166,13 @@ class Store:
         if not self._ids_by_ref[key]:
             del self._ids_by_ref[key]
 
-    def _touch(self, case_id: str) -> None:
+    def _touch(self, case_id: str, *, unseen: bool) -> None:
         self._rendered.pop(case_id, None)
-        self._updated_at[case_id] = datetime.now(UTC).replace(microsecond=0)
+        now = datetime.now(UTC).replace(microsecond=0)
+        if unseen:
+            self._updated_at.setdefault(case_id, now - timedelta(days=500))
+        else:
+            self._updated_at[case_id] = now
 
     def _has_postcode(self, case_id: str, postcode: str) -> bool:
         wanted = postcode.replace(" ", "").lower()

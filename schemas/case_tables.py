@@ -11,7 +11,8 @@ Columns are the vendor's fields under their wire names, with these decisions:
   means, null where that can't be told (`birth_dates.py`);
 - `is_active` and `is_deceased` are booleans, whether 0/1, "0"/"1" or true/false came; null where
   the field was missing or unreadable;
-- `customers.case_id` is the id of the case the customer came in, `case_meta.value` is text.
+- `customers.case_id` is the id of the case the customer came in, `case_meta.value` is text;
+- `extra` is a JSON object of the fields that aren't documented, null where there are none.
 
 The schemas are constants: a table without rows, or a column without values, has the same types.
 """
@@ -28,9 +29,10 @@ import pyarrow.compute as pc
 
 from schemas.birth_dates import birth_days, birth_forms
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
-_METADATA = {"willsuite_schema_version": SCHEMA_VERSION}
+METADATA = {"willsuite_schema_version": SCHEMA_VERSION}
+"""Of every published table."""
 _CASE_TEXTS = (
     "ref", "first_names", "last_names", "full_names", "email", "postcode", "notes",
 )  # fmt: skip
@@ -50,7 +52,8 @@ def _texts(names: Iterable[str]) -> list[pa.Field]:
 
 
 CASES = pa.schema(
-    [_key("id"), *_texts(_CASE_TEXTS), pa.field("is_active", pa.bool_())], metadata=_METADATA
+    [_key("id"), *_texts(_CASE_TEXTS), pa.field("is_active", pa.bool_()), *_texts(("extra",))],
+    metadata=METADATA,
 )
 CUSTOMERS = pa.schema(
     [
@@ -59,11 +62,12 @@ CUSTOMERS = pa.schema(
         *_texts(_CUSTOMER_TEXTS),
         pa.field("is_deceased", pa.bool_()),
         pa.field("date_of_birth_date", pa.date32()),
+        *_texts(("extra",)),
     ],
-    metadata=_METADATA,
+    metadata=METADATA,
 )
 CASE_META = pa.schema(
-    [_key("case_id"), _key("field_id"), *_texts(("field_label", "value"))], metadata=_METADATA
+    [_key("case_id"), _key("field_id"), *_texts(("field_label", "value"))], metadata=METADATA
 )
 
 _PERSON = pa.struct(
@@ -195,16 +199,29 @@ def flat_tables(
     person["date_of_birth_date"] = birth_days(person["date_of_birth"], forms)
     meta_parents, entries = _flattened(nested["meta"])
     field_ids, values = entries.flatten()
-    labels = pa.array(list(field_labels.values()), pa.string())
-    positions = pc.index_in(field_ids, value_set=pa.array(list(field_labels), pa.string()))
     return CaseTables(
         cases=nested.select(CASES.names).cast(CASES),
         customers=pa.table([person[name] for name in CUSTOMERS.names], schema=CUSTOMERS),
         case_meta=pa.table(
-            [ids.take(meta_parents), field_ids, labels.take(positions), values],
+            [ids.take(meta_parents), field_ids, _labels(field_ids, field_labels), values],
             schema=CASE_META,
         ),
     )
+
+
+def relabelled(case_meta: pa.Table, field_labels: Mapping[str, str | None]) -> pa.Table:
+    """`case_meta` with these labels instead of the ones it has."""
+    place = CASE_META.get_field_index("field_label")
+    labels = _labels(case_meta["field_id"], field_labels)
+    return case_meta.set_column(place, CASE_META.field(place), labels)
+
+
+def _labels(
+    field_ids: pa.Array | pa.ChunkedArray, field_labels: Mapping[str, str | None]
+) -> pa.Array | pa.ChunkedArray:
+    labels = pa.array(list(field_labels.values()), pa.string())
+    known = pa.array(list(field_labels), pa.string())
+    return pc.take(labels, pc.index_in(field_ids, value_set=known))
 
 
 def check_tables(tables: CaseTables) -> None:
@@ -214,7 +231,7 @@ def check_tables(tables: CaseTables) -> None:
         TableError: a key is missing or empty, or a case comes twice.
     """
     for name, table, model in zip(CaseTables._fields, tables, _MODELS, strict=True):
-        frame = table.to_pandas(types_mapper=_DTYPES.get)
+        frame = table.to_pandas(types_mapper=PANDAS_TYPES.get)
         try:
             model.validate(frame, lazy=True)
         except pandera.errors.SchemaErrors as failed:
@@ -248,7 +265,7 @@ def _flattened(lists: pa.ChunkedArray) -> tuple[pa.Array, pa.StructArray]:
     return pc.list_parent_indices(array), pc.list_flatten(array)
 
 
-_DTYPES = {pa.bool_(): pd.BooleanDtype(), pa.date32(): pd.ArrowDtype(pa.date32())}
+PANDAS_TYPES = {pa.bool_(): pd.BooleanDtype(), pa.date32(): pd.ArrowDtype(pa.date32())}
 
 
 def _model(schema: pa.Schema, *, unique: list[str] | None) -> pandera.DataFrameSchema:
@@ -257,7 +274,7 @@ def _model(schema: pa.Schema, *, unique: list[str] | None) -> pandera.DataFrameS
     for field in schema:
         is_key = not field.nullable
         columns[field.name] = pandera.Column(
-            _DTYPES.get(field.type, str),
+            PANDAS_TYPES.get(field.type, str),
             nullable=not is_key,
             checks=pandera.Check.str_length(min_value=1, error="empty key") if is_key else None,
         )

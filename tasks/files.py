@@ -4,10 +4,15 @@ Belongs here: creating, syncing and replacing single files and folders.
 Does not: what is in them.
 """
 
+import errno
+import logging
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
+
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
 
 
 def private_folder(path: Path) -> Path:
@@ -51,9 +56,36 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Bring a folder's entries (creations, renames) to the disk."""
+    """Bring a folder's entries (creations, renames) to the disk, where the file system can.
+
+    Shares of Windows machines and some others in user space refuse it (EINVAL and the like); a
+    crash of the machine may then cost what was just written there, which is said once.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+        _say_once(
+            "The file system of %s can't sync folders: what was written last may be lost if the "
+            "machine crashes.", path,
+        )  # fmt: skip
     finally:
         os.close(descriptor)
+
+
+_CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
+_SAID: set[int] = set()
+"""The devices of which it was said."""
+
+
+def _say_once(message: str, path: Path) -> None:
+    device = path.stat().st_dev
+    if device not in _SAID:
+        _SAID.add(device)
+        try:
+            logger: logging.Logger | logging.LoggerAdapter[Any] = get_run_logger()
+        except MissingContextError:
+            logger = logging.getLogger(__name__)
+        logger.warning(message, path)

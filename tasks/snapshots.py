@@ -4,23 +4,22 @@ Belongs here: the layout of an output folder and every write to it. The layout, 
 design.md, is
 
     <output>/snapshots/<UTC time>-<id>/{cases,customers,case_meta}.parquet   never changed
+                                       changes.parquet        but of filtered exports
     <output>/manifests/<UTC time>-<id>.json
     <output>/latest -> snapshots/<UTC time>-<id>      where there are symbolic links
     <output>/latest.json                              replaced last
 
 Readers start from `latest.json`, which at every moment names a whole snapshot or isn't there.
-Does not: what is in the tables (`schemas/case_tables.py`) or in the manifest (`flows/`).
+Does not: the tables' files (`tasks/snapshot_tables.py`), what is in them (`schemas/case_tables.py`)
+or in the manifest (`flows/`).
 """
 
-import asyncio
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,114 +28,14 @@ import filelock
 import msgspec
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
-from schemas.case_tables import (
-    SCHEMAS,
-    CaseTables,
-    TableError,
-    check_tables,
-    flat_tables,
-)
-from tasks.files import (
-    private_folder,
-    private_path,
-    sync_file,
-    sync_folder,
-    write_atomically,
-)
-from tasks.policy import OutputError, RunError, file_task
-from tasks.spool import merged
+from schemas.case_tables import SCHEMAS
+from tasks.files import private_file, private_folder, sync_folder, write_atomically
+from tasks.policy import OutputError
 from tasks.workspace import run_workspace
 
 LATEST = "latest.json"
-_DICTIONARY_COLUMNS = {
-    "cases": [],
-    "customers": ["title", "gender", "marital_status"],
-    "case_meta": ["field_id", "field_label"],
-}
-assert set(SCHEMAS._fields) == set(_DICTIONARY_COLUMNS)
-
-
-@dataclass(frozen=True, slots=True)
-class TableFile:
-    """One published file, as the manifest lists it."""
-
-    rows: int
-    bytes: int
-    sha256: str
-
-
-@file_task(name="write-snapshot")
-async def write_snapshot(
-    parts: Sequence[Path],
-    without: Sequence[str],
-    field_labels: Mapping[str, str | None],
-    birth_forms: Mapping[str, int],
-    folder: Path,
-) -> dict[str, TableFile]:
-    """Write the three Parquet tables of the listed cases into `folder`, checked and synced.
-
-    Args:
-        parts: the part files of a listing (`tasks/spool.py`).
-        without: ids to leave out.
-        field_labels: CRM field ids to labels.
-        birth_forms: how many dates of birth the account has in which form.
-        folder: where to; created.
-
-    Raises:
-        RunError: a table breaks its schema.
-        OSError: the disk refuses.
-    """
-    return await asyncio.to_thread(_write_tables, parts, without, field_labels, birth_forms, folder)
-
-
-def _write_tables(
-    parts: Sequence[Path],
-    without: Sequence[str],
-    field_labels: Mapping[str, str | None],
-    birth_forms: Mapping[str, int],
-    folder: Path,
-) -> dict[str, TableFile]:
-    private_folder(folder)
-    paths = {name: folder / f"{name}.parquet" for name in CaseTables._fields}
-    rows = dict.fromkeys(paths, 0)
-    with contextlib.ExitStack() as stack:
-        writers = {
-            name: stack.enter_context(_parquet_writer(path, name)) for name, path in paths.items()
-        }
-        for nested in merged(parts, without):
-            tables = flat_tables(nested, field_labels, birth_forms)
-            try:
-                check_tables(tables)
-            except TableError as error:
-                raise RunError(
-                    f"{error} Nothing was published; this is a fault of the export or a change "
-                    "in the API, so please report it."
-                ) from None
-            for name, table in tables._asdict().items():
-                writers[name].write_table(table)
-                rows[name] += len(table)
-            # else the pool keeps what the largest pieces needed, and the peak creeps up
-            pa.default_memory_pool().release_unused()
-    return {name: _finished(path, rows[name]) for name, path in paths.items()}
-
-
-def _parquet_writer(path: Path, name: str) -> pq.ParquetWriter:
-    return pq.ParquetWriter(
-        private_path(path),
-        getattr(SCHEMAS, name),
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=_DICTIONARY_COLUMNS[name] or False,
-    )
-
-
-def _finished(path: Path, rows: int) -> TableFile:
-    sync_file(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return TableFile(rows, path.stat().st_size, digest)
+_COPIED_AT_ONCE_BYTES = 1 << 22
 
 
 class Output(ABC):
@@ -153,6 +52,15 @@ class Output(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes | None:
         """The file `name` below the output, or None where there is none."""
+
+    @abstractmethod
+    def open(self, name: str) -> pa.NativeFile | None:
+        """The file `name` below the output, to be read here and there; None where there is none."""
+
+    @abstractmethod
+    def local_file(self, name: str, folder: Path) -> Path | None:
+        """The file `name` on this machine, copied into `folder` where it is elsewhere; None where
+        there is none."""
 
     @abstractmethod
     def publish(self, tables: Path, name: str, manifest: Mapping[str, Any]) -> None:
@@ -238,6 +146,19 @@ class LocalOutput(Output):
             except FileNotFoundError:
                 return None
 
+    def open(self, name: str) -> pa.NativeFile | None:
+        """As `Output.open`."""
+        with _explained(f"Cannot read {self._root / name}"):
+            try:
+                return pa.OSFile(str(self._root / name))
+            except FileNotFoundError:
+                return None
+
+    def local_file(self, name: str, folder: Path) -> Path | None:  # noqa: ARG002 - no copy needed
+        """As `Output.local_file`."""
+        path = self._root / name
+        return path if path.is_file() else None
+
     def publish(self, tables: Path, name: str, manifest: Mapping[str, Any]) -> None:
         """As `Output.publish`: renames, each synced before the next step."""
         with _explained(f"Cannot publish the snapshot in {self._root}"):
@@ -318,6 +239,24 @@ class RemoteOutput(Output):
                     return content
             except FileNotFoundError:
                 return None
+
+    def open(self, name: str) -> pa.NativeFile | None:
+        """As `Output.open`."""
+        with _explained("Cannot read from the output URL"):
+            try:
+                return self._files.open_input_file(f"{self._root}/{name}")
+            except FileNotFoundError:
+                return None
+
+    def local_file(self, name: str, folder: Path) -> Path | None:
+        """As `Output.local_file`."""
+        source = self.open(name)
+        if source is None:
+            return None
+        path = folder / name.rpartition("/")[2]
+        with _explained("Cannot read from the output URL"), source, private_file(path) as copy:
+            shutil.copyfileobj(source, copy, _COPIED_AT_ONCE_BYTES)
+        return path
 
     def publish(self, tables: Path, name: str, manifest: Mapping[str, Any]) -> None:
         """As `Output.publish`: objects appear whole, and nobody looks before the pointer says."""

@@ -3,17 +3,16 @@
 Belongs here: part files of a run's workspace, written a batch of pages at a time and read back
 a range of ids at a time. Does not: what is published (`tasks/snapshots.py`).
 
-A part is an Arrow IPC file, sorted by id and cut into the same 64 ranges of ids in every part.
-Reading one range from all parts gives all copies of its cases; of each id the latest is kept.
-Ranges follow the ids' first two characters, which spreads UUIDs evenly; other ids only make the
-ranges uneven, never the result wrong.
+A part is an Arrow IPC file, sorted by id and cut into 64 batches or fewer, whose first ids it names
+at its head. From these the ranges follow in which all parts are read side by side, whatever the
+ids look like: random ones, or such as begin with the time. Of each id the latest copy is kept.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -25,10 +24,10 @@ from tasks.files import private_path
 ROWS_AT_ONCE = 10_000
 """About how many cases are in memory while a snapshot is written; also its row groups."""
 
-AT_ONCE_BYTES = 2_000_000
-"""Up to this size parts are read whole: 64 nearly empty ranges take a tenth of a second."""
-
-_BOUNDARIES = [f"{number:02x}" for number in range(4, 256, 4)]
+BATCHES_A_PART = 64
+LEAST_ROWS_A_BATCH = 32
+LEAST_ROWS_A_RANGE = 1000
+_BATCHES = b"batches"
 
 IdHashes = npt.NDArray[np.int64]
 """Ids as this process's 64-bit hashes: enough to compare sets of them in 8 bytes each.
@@ -42,13 +41,15 @@ def write_part(path: Path, pages: Sequence[pa.Table]) -> None:
     """Write `NESTED` tables as one part file; an existing one is replaced."""
     table = pa.concat_tables([NESTED.empty_table(), *pages]).combine_chunks()
     table = table.take(pc.sort_indices(table["id"])).combine_chunks()
-    ids = table["id"].to_pylist()
-    cuts = [0, *(bisect_left(ids, boundary) for boundary in _BOUNDARIES), len(ids)]
-    with pa.OSFile(private_path(path), "wb") as sink, pa.ipc.new_file(sink, NESTED) as writer:
-        for start, end in pairwise(cuts):
-            piece = table.slice(start, end - start).to_batches()
-            # one batch a range, also where it is empty: its number is the range's
-            writer.write_batch(piece[0] if piece else _EMPTY_BATCH)
+    size = max(LEAST_ROWS_A_BATCH, -(-len(table) // BATCHES_A_PART))
+    starts = range(0, len(table), size)
+    first_ids = table["id"].take(pa.array(starts, pa.int64())).to_pylist()
+    rows = [min(size, len(table) - start) for start in starts]
+    batches = list(zip(first_ids, rows, strict=True))
+    schema = NESTED.with_metadata({_BATCHES: msgspec.json.encode(batches)})
+    with pa.OSFile(private_path(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in table.to_batches(size):
+            writer.write_batch(batch.replace_schema_metadata(schema.metadata))
 
 
 def part_ids(path: Path) -> list[str]:
@@ -92,25 +93,65 @@ def merged(parts: Sequence[Path], without: Sequence[str] = ()) -> Iterator[pa.Ta
 
 
 def _ranges(parts: Sequence[Path]) -> Iterator[pa.Table]:
-    """All copies of the cases of one range of ids after another; of small parts all at once."""
-    if sum(part.stat().st_size for part in parts) <= AT_ONCE_BYTES:
-        yield pa.concat_tables([NESTED.empty_table(), *map(_whole, parts)])
-        return
-    for number in range(len(_BOUNDARIES) + 1):
-        yield _range(parts, number)
+    """All copies of the cases of one range of ids after another."""
+    readers = [_PartReader(part) for part in parts]
+    for bound in _bounds(readers):
+        copies = [piece for reader in readers for piece in reader.until(bound)]
+        yield pa.concat_tables([NESTED.empty_table(), *copies])
 
 
-def _whole(part: Path) -> pa.Table:
-    with pa.OSFile(str(part)) as source, pa.ipc.open_file(source) as reader:
-        return reader.read_all()
+def _bounds(readers: Sequence["_PartReader"]) -> Iterator[str | None]:
+    """Ids that end one range after the other; None for the last one.
+
+    Ranges are small, for sorting takes memory, but there are not many more of them than parts have
+    batches, for each opens all parts that have something in it; and of a large account each is
+    enough for a table.
+    """
+    batches = sorted(batch for reader in readers for batch in reader.batches)
+    rows_a_range = min(sum(rows for _, rows in batches) // BATCHES_A_PART, ROWS_AT_ONCE * 5 // 4)
+    rows_so_far, last = 0, None
+    for first, rows in batches:
+        if rows_so_far >= max(rows_a_range, LEAST_ROWS_A_RANGE) and first != last:
+            yield first
+            rows_so_far = 0
+        rows_so_far += rows
+        last = first
+    yield None
 
 
-def _range(parts: Sequence[Path], number: int) -> pa.Table:
-    batches = []
-    for part in parts:
-        with pa.OSFile(str(part)) as source, pa.ipc.open_file(source) as reader:
-            batches.append(reader.get_batch(number))
-    return pa.Table.from_batches(batches, NESTED)
+class _PartReader:
+    """One part, read from its beginning; keeps a batch at most. Open only while it reads."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+            self.batches = msgspec.json.decode(
+                reader.schema.metadata[_BATCHES], type=list[tuple[str, int]]
+            )
+            """First ids and numbers of rows."""
+        self._next = 0
+        self._waiting = NESTED.empty_table()
 
-_EMPTY_BATCH = pa.RecordBatch.from_pylist([], schema=NESTED)
+    def until(self, bound: str | None) -> Iterator[pa.Table]:
+        """The rows, not given before, whose id is less than `bound`, or all that are left."""
+        due = self._next
+        while due < len(self.batches) and (bound is None or self.batches[due][0] < bound):
+            due += 1
+        yield from self._given(self._waiting, bound)
+        if due == self._next:
+            return
+        with pa.OSFile(str(self._path)) as source, pa.ipc.open_file(source) as reader:
+            for number in range(self._next, due):
+                yield from self._given(
+                    pa.Table.from_batches([reader.get_batch(number)], NESTED), bound
+                )
+        self._next = due
+
+    def _given(self, table: pa.Table, bound: str | None) -> Iterator[pa.Table]:
+        """What of it is due; keeps the rest."""
+        count = len(table)
+        if bound is not None:
+            count = bisect_left(table["id"], bound, key=pa.StringScalar.as_py)
+        self._waiting = table.slice(count)
+        if count:
+            yield table.slice(0, count)

@@ -14,7 +14,7 @@ from commands.deploy import SILENCE, full_name
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-NOT_SCHEDULED = {"nightly": set(), "file": {"source"}}
+NOT_SCHEDULED = {"nightly": set(), "hourly": set(), "file": {"source"}}
 """What a person has to fill in before a deployment can run."""
 DEPLOYMENTS = [
     pytest.param(item, id=f"{item['entrypoint'].split(':')[1]}/{item['name']}")
@@ -72,9 +72,9 @@ def test_runs_give_signs_of_life_often_enough_for_the_automation_that_looks_for_
 
 def test_runs_that_write_are_not_queued_by_the_engine_since_plans_never_wait() -> None:
     limited = [item["name"] for item in CONFIG["deployments"] if "concurrency_limit" in item]
-    assert limited == ["nightly"]
+    assert limited == ["nightly", "hourly"]
 
 
 def test_the_export_form_offers_its_modes_as_choices() -> None:
     flow = flow_of({"entrypoint": "flows/export_cases.py:export_cases"})
-    assert flow.parameters.properties["mode"]["enum"] == ["full", "incremental"]
+    assert flow.parameters.properties["mode"]["enum"] == ["full", "incremental", "auto"]

@@ -5,7 +5,7 @@ what an answer means (`answers.py`).
 
 Two routes lead to the same records. The fast one decodes straight into the structs and
 succeeds on bodies as the vendor's examples show them. Where it fails (a new field, a number
-where text is documented), the lenient one reads the body again value by value, counts the
+where text is documented), the lenient one reads the body again value by value, counts and keeps the
 fields it doesn't know, and refuses only what can't be a case at all.
 """
 
@@ -175,9 +175,15 @@ def _json(body: bytes) -> Any:
 
 
 _CASE_TEXTS = tuple(
-    name for name in Case.__struct_fields__ if name not in ("is_active", "customers", "meta")
+    name
+    for name in Case.__struct_fields__
+    if name not in ("is_active", "customers", "meta", "extra")
 )
-_CUSTOMER_TEXTS = tuple(name for name in Customer.__struct_fields__ if name != "is_deceased")
+_CUSTOMER_TEXTS = tuple(
+    name for name in Customer.__struct_fields__ if name not in ("is_deceased", "extra")
+)
+_CASE_FIELDS = {*_CASE_TEXTS, "is_active", "customers", "meta"}
+_CUSTOMER_FIELDS = {*_CUSTOMER_TEXTS, "is_deceased"}
 
 _APPOINTMENT_FLAGS = (
     "email_confirmation", "email_notification", "sms_confirmation", "sms_notification",
@@ -199,7 +205,7 @@ def _is_id(raw: Any) -> bool:
 def _case(raw: Any, unknown: Counter[str]) -> Case:
     if not isinstance(raw, dict) or not _is_id(raw.get("id")):
         raise ContractError("A case came without an id.")
-    unknown.update(f"case.{name}" for name in raw.keys() - set(Case.__struct_fields__))
+    unknown.update(f"case.{name}" for name in raw.keys() - _CASE_FIELDS)
     customers = raw.get("customers")
     if customers is not None and not isinstance(customers, list):
         raise ContractError(f"The customers of case {_text(raw['id'])} are not a list.")
@@ -208,19 +214,28 @@ def _case(raw: Any, unknown: Counter[str]) -> Case:
         is_active=_flag(raw.get("is_active")),
         customers=None if customers is None else [_customer(item, unknown) for item in customers],
         meta=_meta(raw.get("meta")),
+        extra=_extra(raw, _CASE_FIELDS),
     )
 
 
 def _customer(raw: Any, unknown: Counter[str]) -> Customer:
     if not isinstance(raw, dict) or not _is_id(raw.get("id")):
         raise ContractError("A customer came without an id.")
-    unknown.update(f"customer.{name}" for name in raw.keys() - set(Customer.__struct_fields__))
+    unknown.update(f"customer.{name}" for name in raw.keys() - _CUSTOMER_FIELDS)
+    extra = _extra(raw, _CUSTOMER_FIELDS)
     if raw.get("last_name") is None and "last_names" in raw:  # as the vendor's table has it (Q1)
         raw = {**raw, "last_name": raw["last_names"]}
     return Customer(
         **{name: _text(raw.get(name)) for name in _CUSTOMER_TEXTS},  # type: ignore[arg-type]
         is_deceased=_flag(raw.get("is_deceased")),
+        extra=extra,
     )
+
+
+def _extra(raw: dict[str, Any], known: set[str]) -> str | None:
+    """What isn't documented, in an order of its own, since two answers are compared by it."""
+    others = {name: raw[name] for name in sorted(raw.keys() - known)}
+    return msgspec.json.encode(others).decode() if others else None
 
 
 def _meta(raw: Any) -> Any:

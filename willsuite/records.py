@@ -18,6 +18,10 @@ Flag = bool | int | str | None
 """0, 1, true, false, "0", "1" or absent, as the wire has it (Q2)."""
 
 
+_NO_WIRE_NAME = "(other fields)"
+"""A field of ours beside the wire's: what the vendor calls `extra` is another one."""
+
+
 class Customer(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A person of a case. Absent and null are both None; the texts are as sent."""
 
@@ -39,6 +43,8 @@ class Customer(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     postcode: str | None = None
     customer_case_id: str | None = None
     is_deceased: Flag = None
+    extra: str | None = msgspec.field(default=None, name=_NO_WIRE_NAME)
+    """The fields that aren't documented, as a JSON object; None where there are none."""
 
     def __repr__(self) -> str:
         """The id alone: a record in a traceback or a log must not show a person."""
@@ -63,6 +69,8 @@ class Case(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     is_active: Flag = None
     customers: list[Customer] | None = None
     meta: dict[str, str | None] | list[Any] | None = None
+    extra: str | None = msgspec.field(default=None, name=_NO_WIRE_NAME)
+    """As `Customer`'s."""
 
     def __repr__(self) -> str:
         """As `Customer`'s."""

@@ -21,6 +21,17 @@ class _Rows(msgspec.Struct):
     cases: int
 
 
+class _File(msgspec.Struct):
+    sha256: str
+
+
+class Compared(msgspec.Struct):
+    """What its `changes.parquet` says."""
+
+    compared_with: str | None
+    """The name of the snapshot before; None where there was none that it could be compared with."""
+
+
 class PastExport(msgspec.Struct):
     """What counts of an export's manifest."""
 
@@ -31,6 +42,16 @@ class PastExport(msgspec.Struct):
     finished_at: str
     rows: _Rows
     account: str | None = None
+    mode: str = "full"
+    started_at: str = ""
+    full_at: str | None = None
+    """When the export of all cases began that this one was merged from; its own start, if it is
+    one."""
+    schema_version: str = ""
+    files: dict[str, _File] = {}
+    date_of_birth_forms: dict[str, int] = {}
+    list_leaves_people_out: bool = False
+    changes: Compared | None = None
 
     @property
     def name(self) -> str:
@@ -56,13 +77,21 @@ class PastExports:
         self._account = account
         self._manifests: dict[str, PastExport] = {}  # they never change
 
+    def owner(self) -> str | None:
+        """The account whose exports they are; None where none says so."""
+        said = self._output.latest().get("account")
+        if isinstance(said, str):
+            return said
+        newest_first = self._newest_first(self._output.manifests())
+        return next((past.account for past in newest_first if past.account is not None), None)
+
     def refuse_another_account(self, instead: str) -> None:
         """Refuse to touch or trust another account's exports; `instead` says what else to do.
 
         Raises:
             OutputError: they are another account's.
         """
-        owner = self._owner()
+        owner = self.owner()
         if owner not in (None, self._account):
             raise OutputError(
                 f"The exports in {self._output.location('').rstrip('/')} are of another WillSuite "
@@ -73,6 +102,26 @@ class PastExports:
     def last_verified_full(self) -> PastExport | None:
         """The newest export of all cases of which it was shown that it is complete."""
         return next((past for past in self._full() if past.is_verified), None)
+
+    def current(self) -> PastExport | None:
+        """The export of all cases that the next one follows: the one that `latest.json` names, or,
+        where it names none, the newest that is there."""
+        named = self.named()
+        return named if named and named.is_full else next(self.published(), None)
+
+    def named(self) -> PastExport | None:
+        """The export that `latest.json` names, of all cases or not, if its tables are there."""
+        named = self._manifest(_named_by(self._output.latest()))
+        return named if named and self._is_own(named) and self._is_there(named) else None
+
+    def published(self) -> Iterator[PastExport]:
+        """All exports of all cases whose tables are there, newest first."""
+        return filter(self._is_there, self._full())
+
+    def pointed_at(self, export: PastExport) -> dict[str, Any] | None:
+        """`latest.json`, if that is what it names."""
+        latest = self._output.latest()
+        return latest if _named_by(latest) == export.name else None
 
     def pointer_beside(self, filtered: PastExport) -> dict[str, Any]:
         """What `latest.json` has to say when `filtered` is published.
@@ -91,7 +140,7 @@ class PastExports:
             return latest | self.pointer_to(named)
         has_been_full = False
         for past in self._full():
-            if self._output.has_tables(past.name):
+            if self._is_there(past):
                 return self.pointer_to(past)
             has_been_full = True
         if has_been_full:
@@ -127,13 +176,8 @@ class PastExports:
             self._output.remove_snapshot(name)
         return len(old)
 
-    def _owner(self) -> str | None:
-        """The account whose exports they are; None where none says so."""
-        said = self._output.latest().get("account")
-        if isinstance(said, str):
-            return said
-        newest_first = self._newest_first(self._output.manifests())
-        return next((past.account for past in newest_first if past.account is not None), None)
+    def _is_there(self, past: PastExport) -> bool:
+        return self._output.has_tables(past.name)
 
     def _full(self) -> Iterator[PastExport]:
         return (past for past in self._own(self._output.manifests()) if past.is_full)

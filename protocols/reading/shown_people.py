@@ -20,10 +20,11 @@ SAMPLE = 5
 LOOK_UPS_PER_TASK = 500
 
 
-async def complete_people(listing: Listing, progress: Progress) -> None:
+async def complete_people(listing: Listing, progress: Progress, *, of_all: bool = False) -> None:
     """Where cases that name more people than the list shows do have more, read them by their ids.
 
-    `full_names` may also name people who are in the case no more; so a few are asked first.
+    `full_names` may also name people who are in the case no more; so a few are asked first, unless
+    it is known that the list leaves people out (`of_all`).
 
     Raises:
         WillSuiteError: the account can't be read.
@@ -31,7 +32,7 @@ async def complete_people(listing: Listing, progress: Progress) -> None:
     sample = dict(islice(listing.lacking_people.items(), SAMPLE))
     if not sample:
         return
-    if not await _complete(listing, sample):
+    if not await _complete(listing, sample) and not of_all:
         listing.incomplete = 0
         return
     tables = merged(listing.parts, sorted(listing.gone))

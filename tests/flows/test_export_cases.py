@@ -73,7 +73,7 @@ def expected(store: Store) -> dict[str, list[dict[str, Any]]]:
     for case_id in store.ids:
         case = store.case(case_id)
         assert case is not None
-        row = {name: case[name] for name in SCHEMAS.cases.names}
+        row = {name: case.get(name) for name in SCHEMAS.cases.names}
         tables["cases"].append(row | {"is_active": bool(case["is_active"])})
         for person in case["customers"]:
             row = {name: person.get(name) for name in SCHEMAS.customers.names}
@@ -492,8 +492,8 @@ def test_the_watermark_is_26_hours_before_the_servers_own_start(
     assert latest(tmp_path / "out")["watermark"] == manifest["watermark"]
 
 
-def test_fields_the_documents_do_not_know_are_counted(
-    start_sandbox: StartSandbox, tmp_path: Path
+def test_fields_the_documents_do_not_know_are_kept_counted_and_named(
+    start_sandbox: StartSandbox, tmp_path: Path, run_log: list[str]
 ) -> None:
     sandbox = start_sandbox(cases=20)
     for case_id in sandbox.store.ids[:3]:
@@ -503,6 +503,10 @@ def test_fields_the_documents_do_not_know_are_counted(
     manifest = manifest_of(tmp_path / "out")
     assert manifest["unknown_fields"] == {"case.shoe_size": 3}
     assert manifest["unread_values"] == {"case.is_active": 1}
+    extras = {row["id"]: row["extra"] for row in published(tmp_path / "out")["cases"]}
+    assert {key for key, extra in extras.items() if extra} == set(sandbox.store.ids[:3])
+    assert extras[sandbox.store.ids[0]] == '{"shoe_size":9}'
+    assert any("(case.shoe_size); they are kept in the column `extra`" in line for line in run_log)
 
 
 @pytest.mark.parametrize("shown", ["first", "none"])
@@ -588,8 +592,8 @@ def nothing(_monkeypatch: pytest.MonkeyPatch) -> None:
         (plain_http, {}, ConfigurationError, "must start with https://"),
         (unreachable, {}, TokenUnavailableError, "Check WILLSUITE_BASE_URL"),
         (no_credentials, {}, ConfigurationError, "WILLSUITE_CLIENT_ID must be set"),
-        (nothing, {"mode": "partial"}, RunError, 'mode must be "full" or "incremental"'),
-        (nothing, {"mode": "incremental"}, RunError, 'use mode="full"'),
+        (nothing, {"mode": "partial"}, RunError, 'mode must be "full", "incremental" or "auto"'),
+        (nothing, {"overlap_hours": -1}, RunError, "overlap_hours must be a number from 0"),
         (nothing, {"updated_after": "soon"}, RunError, "must be a time like"),
         (nothing, {"keep_last": 0}, RunError, "at least 1"),
         (nothing, {"connection": "nowhere"}, ConfigurationError, "There is no block"),

@@ -1,12 +1,15 @@
 """The layout of an output folder, on this machine and on an object store."""
 
+import errno
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from schemas.case_tables import SCHEMAS
-from tasks.files import write_atomically
+from tasks.files import sync_folder, write_atomically
 from tasks.policy import OutputError
 from tasks.snapshots import LATEST, LocalOutput, Output, RemoteOutput, open_output
 
@@ -98,3 +101,33 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
         write_atomically(tmp_path / "x", b"new")
     assert (tmp_path / "x").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_sync_folders_is_put_up_with_and_it_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    sync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", refuse_folders)
+    monkeypatch.setattr("tasks.files._SAID", set())
+    publish(local(tmp_path), "1")
+    assert local(tmp_path).latest() == {"snapshot": "snapshots/1"}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "can't sync folders" in caplog.text
+
+
+def test_a_disk_that_fails_to_sync_a_folder_is_no_such_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        sync_folder(tmp_path)

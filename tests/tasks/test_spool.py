@@ -32,34 +32,43 @@ ids = st.one_of(st.uuids().map(str), st.text(min_size=1, max_size=8), st.integer
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(ids, max_size=20), min_size=1, max_size=5), st.booleans())
+@given(st.lists(st.lists(ids, max_size=20), min_size=1, max_size=5), st.sampled_from([1, 7, 500]))
 def test_of_every_id_the_latest_copy_comes_back_in_order(
-    tmp_path_factory: pytest.TempPathFactory, pages: list[list[str]], at_once: bool
+    tmp_path_factory: pytest.TempPathFactory, pages: list[list[str]], rows_at_once: int
 ) -> None:
     folder = tmp_path_factory.mktemp("spool")
     parts = []
     newest: dict[str, int] = {}
-    for number, page in enumerate(pages):
-        parts.append(folder / f"{number}.arrow")
-        spool.write_part(parts[-1], [rows(page, number)])
-        newest.update(dict.fromkeys(page, number))
-    random.Random(0).shuffle(parts)
-    wanted = sorted(newest, key=lambda text: text.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spool, "AT_ONCE_BYTES", spool.AT_ONCE_BYTES if at_once else 0)
+        patch.setattr(spool, "ROWS_AT_ONCE", rows_at_once)
+        patch.setattr(spool, "LEAST_ROWS_A_BATCH", 2)
+        patch.setattr(spool, "LEAST_ROWS_A_RANGE", 1)
+        for number, page in enumerate(pages):
+            parts.append(folder / f"{number}.arrow")
+            spool.write_part(parts[-1], [rows(page, number)])
+            newest.update(dict.fromkeys(page, number))
+        random.Random(0).shuffle(parts)
+        wanted = sorted(newest, key=lambda text: text.encode())
         assert read(parts) == [f"{i}@{newest[i]}" for i in wanted]
 
 
-def test_tables_come_in_pieces_of_bounded_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+RANDOM = [f"{number:08x}" for number in random.Random(1).sample(range(16**8), 4000)]
+OF_THE_TIME = [f"01932c07-{number:08x}" for number in range(4000)]
+
+
+@pytest.mark.parametrize("many", [RANDOM, sorted(RANDOM), OF_THE_TIME, OF_THE_TIME[::-1]])
+def test_tables_come_in_pieces_of_bounded_size_whatever_the_ids_begin_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: list[str]
 ) -> None:
-    monkeypatch.setattr(spool, "ROWS_AT_ONCE", 50)
-    monkeypatch.setattr(spool, "AT_ONCE_BYTES", 0)
-    many = [f"{number:08x}" for number in random.Random(1).sample(range(16**8), 2000)]
-    spool.write_part(tmp_path / "a", [rows(many, 1)])
-    sizes = [len(table) for table in spool.merged([tmp_path / "a"])]
-    assert sum(sizes) == 2000
-    assert max(sizes) < 150
+    monkeypatch.setattr(spool, "ROWS_AT_ONCE", 100)
+    monkeypatch.setattr(spool, "LEAST_ROWS_A_BATCH", 4)
+    monkeypatch.setattr(spool, "LEAST_ROWS_A_RANGE", 4)
+    parts = [tmp_path / str(number) for number in range(4)]
+    for number, part in enumerate(parts):
+        spool.write_part(part, [rows(many[number * 1000 : number * 1000 + 1000], 1)])
+    pieces = [table["id"].to_pylist() for table in spool.merged(parts)]
+    assert [case_id for piece in pieces for case_id in piece] == sorted(many)
+    assert max(map(len, pieces)) < 250
 
 
 def test_ids_that_are_gone_are_left_out_and_no_case_at_all_gives_an_empty_table(

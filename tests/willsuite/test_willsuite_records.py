@@ -32,9 +32,13 @@ def leniently(case: dict) -> Case:
     people = case.get("customers")
     if people:
         people = [person | {"surprise": 1} for person in people]
-    return decode_case(
+    read = decode_case(
         json.dumps(case | {"surprise": 1} | ({"customers": people} if people else {})).encode()
     )
+    for record in (read, *(read.customers or ())):
+        assert record.extra == '{"surprise":1}'
+        record.extra = None
+    return read
 
 
 def plain(case: Case) -> dict:
@@ -85,7 +89,11 @@ flags = st.none() | st.booleans() | st.integers(0, 1) | st.sampled_from(["0", "1
 customers = st.fixed_dictionaries(
     {"id": st.text(min_size=1, max_size=5)},
     optional={"is_deceased": flags}
-    | {name: texts for name in Customer.__struct_fields__ if name not in ("id", "is_deceased")},
+    | {
+        name: texts
+        for name in Customer.__struct_fields__
+        if name not in ("id", "is_deceased", "extra")
+    },
 )
 documented = st.fixed_dictionaries(
     {
@@ -96,7 +104,7 @@ documented = st.fixed_dictionaries(
     | {
         name: texts
         for name in Case.__struct_fields__
-        if name not in ("id", "customers", "meta", "is_active")
+        if name not in ("id", "customers", "meta", "is_active", "extra")
     },
 )
 
@@ -104,6 +112,14 @@ documented = st.fixed_dictionaries(
 @given(case=documented)
 def test_both_routes_read_any_documented_case_alike(case):
     assert_both_routes_agree(case)
+
+
+def test_fields_that_are_not_documented_are_kept_in_an_order_of_their_own():
+    person = PERSON | {"zebra": None, "last_names": "of the table", "last_name": "of the example"}
+    case = one(extra={"b": [1]}, Ape="ö", customers=[person])
+    assert case.extra == '{"Ape":"ö","extra":{"b":[1]}}'
+    assert case.customers[0].extra == '{"last_names":"of the table","zebra":null}'
+    assert one().extra is None
 
 
 @pytest.mark.parametrize("meta", [[], {}, None])
