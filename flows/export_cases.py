@@ -46,7 +46,7 @@ from tasks.cases import ONE_CASES_ERRORS
 from tasks.connection import connected
 from tasks.crm_fields import get_crm_fields
 from tasks.policy import RunError, log_for_people
-from tasks.progress import Progress
+from tasks.progress import Progress, name_run
 from tasks.snapshot_tables import CHANGES_NAME, Listed, merge_snapshot, write_snapshot
 from tasks.snapshots import LATEST, Output, open_output
 from willsuite import CaseFilters
@@ -59,6 +59,12 @@ WATERMARK_OVERLAP_HOURS = 26.0
 """The server's zone is not documented: 26 h behind its start, nothing is lost in any zone."""
 MOST_OVERLAP_HOURS = 24 * 365
 LABELS_READ = "read"
+SEEN = {
+    Verification.QUIET: "nothing moved while they were read",
+    Verification.CONVERGED: "some moved meanwhile, and were read again until nothing was new",
+    Verification.UNCONVERGED: "they went on moving, so that some may be missing",
+}
+"""What a person is told of a listing."""
 FIELDS_TO_NAME, MOST_NAMED = 20, 500
 """Of fields that aren't documented: how many are named, and in how many letters."""
 
@@ -162,6 +168,7 @@ async def export_cases(
         )  # fmt: skip
         async with connected(connection) as client:
             account = client.settings.account_name
+            await name_run(f"export {mode}")
             summary = await _export(open_output(str(output)), account, options)
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
@@ -267,7 +274,7 @@ async def _made_in_full(run: _Run, base: Base | None, *, is_filtered: bool) -> M
 
 
 def _refuse_unverified(listing: Listing, options: _Options) -> None:
-    get_run_logger().info("Listed %s cases: %s.", f"{listing.rows:,}", listing.verification)
+    get_run_logger().info("Listed %s cases; %s.", f"{listing.rows:,}", SEEN[listing.verification])
     if listing.unknown_fields:
         names = ", ".join(sorted(listing.unknown_fields)[:FIELDS_TO_NAME])
         get_run_logger().warning(
