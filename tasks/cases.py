@@ -185,9 +185,10 @@ async def count_cases(filters: CaseFilters = NO_FILTERS) -> int | None:
 
 @write_task(name="create-case")
 async def create_case(case: Mapping[str, Any]) -> WriteResult[Case]:
-    """Create one case (`POST /cases/create`); for a notebook, or another flow.
+    """Create one case (`POST /cases/create`), once and without looking; for flows of your own.
 
-    Give it a `ref` of your own: without one nobody can tell later whether it was created.
+    It waits for no other run's turn and looks for no case that is there: from a notebook, give
+    `import_cases` a DataFrame of one row. Give it a `ref` of your own: without one nobody can tell later whether it was created.
     Source: vendor page "Cases", Create Case.
 
     Args:
@@ -209,7 +210,8 @@ async def create_case(case: Mapping[str, Any]) -> WriteResult[Case]:
 async def update_case(case_id: str, update: Mapping[str, Any]) -> WriteResult[Case]:
     """Change one case (`PATCH /cases/{caseId}`), and add customers to it.
 
-    Customers are added again each time they are sent: read the case before sending any again.
+    Customers are added again each time they are sent: read the case before sending any again, or
+    from a notebook give `update_cases` a DataFrame of one row, which does, and waits its turn.
     Source: vendor page "Cases", Update Case.
 
     Args:
