@@ -33,7 +33,8 @@ JITTER = 0.1
 async def submit_bulk_update(changes: Sequence[Mapping[str, Any]]) -> WriteResult[str]:
     """Hand in changes to cases, which WillSuite then works off as a job; for flows of your own.
 
-    No run knows of this job, nor waits for it: from a notebook give `bulk_update_cases` a DataFrame.
+    No run knows of this job, nor waits for it: from a notebook give `bulk_update_cases` a
+    DataFrame.
 
     Source: vendor page "Cases", Bulk Update Case.
 

@@ -3,9 +3,9 @@
 Belongs here: creating, changing and deleting an appointment, one call each.
 Does not: remembering which were made (no endpoint reads them), or deciding what is sent again.
 
-What is made, changed or deleted so, the journal of `sync_appointments` doesn't know. From a notebook
-give that flow a DataFrame of one row: it waits its turn, keeps the journal, and sends no message
-twice.
+What is made, changed or deleted so, the journal of `sync_appointments` doesn't know. From a
+notebook give that flow a DataFrame of one row: it waits its turn, keeps the journal, and sends no
+message twice.
 """
 
 from collections.abc import Mapping

@@ -188,7 +188,9 @@ async def create_case(case: Mapping[str, Any]) -> WriteResult[Case]:
     """Create one case (`POST /cases/create`), once and without looking; for flows of your own.
 
     It waits for no other run's turn and looks for no case that is there: from a notebook, give
-    `import_cases` a DataFrame of one row. Give it a `ref` of your own: without one nobody can tell later whether it was created.
+    `import_cases` a DataFrame of one row.
+
+    Give it a `ref` of your own: without one nobody can tell later whether it was created.
     Source: vendor page "Cases", Create Case.
 
     Args:
