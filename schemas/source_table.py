@@ -186,9 +186,9 @@ def column_issues(
 
     Columns that the model doesn't have (identity columns) are not looked at.
     """
-    known = [name for name in table.names if any(re.fullmatch(key, name) for key in model.columns)]
+    model = _of_columns(model, table.names)
     try:
-        model.validate(table.frame[known], lazy=True)
+        model.validate(table.frame[list(model.columns)], lazy=True)
     except pa.errors.SchemaErrors as error:
         # its text and its frame hold cells: nothing but row, column and code leaves
         failures = error.failure_cases[["column", "check", "check_number", "index"]]
@@ -203,6 +203,18 @@ def column_issues(
         for index in sorted({int(index) for index in found["index"]}):
             exact = details[index] if details is not None else code
             yield issue_of(sentences, exact, table.rows[index], header, limit=limit, **witnesses)
+
+
+def _of_columns(model: pa.DataFrameSchema, names: Sequence[str]) -> pa.DataFrameSchema:
+    """The model of these columns alone: pandera would look for each pattern among all of them."""
+    columns = {}
+    for name in names:
+        key = next((key for key in model.columns if re.fullmatch(key, name)), None)
+        if key is not None:
+            column = model.columns[key]
+            # without a type: the cells are texts already, and to ask costs as much as all checks
+            columns[name] = pa.Column(None, column.checks, nullable=column.nullable)
+    return pa.DataFrameSchema(columns, checks=model.checks)
 
 
 def _witnesses(table: SourceTable, texts: pd.Series) -> Mapping[str, int]:

@@ -50,7 +50,8 @@ def compare_existing(entry: NewCaseEntry, found: Found) -> None:
 
 def refuse_decimal(entry: NewCaseEntry, found: Found) -> bool:
     """Reject a row whose reference (9001.0) a case has as a whole number (9001)."""
-    cases = found.with_ref(whole_form(entry.case.ref) or "")
+    whole = whole_form(entry.case.ref)
+    cases = found.with_ref(whole) if whole is not None else ()
     if cases:
         entry.end(Outcome.REJECTED, "ref_decimal", ids=ids_of(cases))
     return bool(cases)

@@ -88,8 +88,9 @@ def _agrees(entry: ChangeEntry, case: FoundCase) -> bool:
 def _end_without_case(entry: ChangeEntry, found: Found) -> None:
     """No case has the row's reference; perhaps an earlier run of the file has changed it."""
     renamed = found.with_ref(entry.wanted.new_ref or "")
-    if whole := found.with_ref(whole_form(entry.wanted.ref or "") or ""):
-        entry.end(Outcome.REJECTED, "ref_decimal", ids=", ".join(case.id for case in whole))
+    whole = whole_form(entry.wanted.ref or "")
+    if whole is not None and (cases := found.with_ref(whole)):
+        entry.end(Outcome.REJECTED, "ref_decimal", ids=", ".join(case.id for case in cases))
     elif len(renamed) != 1:
         entry.end(Outcome.REJECTED, "not_found")
     elif difference(entry.wanted, renamed[0]):

@@ -134,7 +134,7 @@ CHECKED = {
     "yes_or_no": ["address_book_is_charity"],
     "entity_id": ["address_book_entity_id"],
 }  # fmt: skip
-BROKEN = {"date": "x", "phone_zero_lost": "7700900123"}
+BROKEN = {"date": "x", "phone_zero_lost": "7700900123", "email": "x"}
 
 
 def test_each_check_is_made_of_the_columns_it_is_for():
