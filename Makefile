@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test soak check bench export import bulk update appointments sandbox server deploy worker run codes lock clean
+.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run codes lock clean
 
 # where Prefect's server is; of deploy, worker and run an exported PREFECT_API_URL is stronger
 PORT ?= 4200
@@ -45,9 +45,11 @@ demo: $(STAMP) ## import, change and export cases of a local WillSuite, show the
 test: $(STAMP) ## run the tests; those that kill processes and start servers are in `make soak`
 	$(PYTEST) --dist worksteal -m "not soak and not leaks"
 
-soak: $(STAMP) ## kill runs, machines and servers; try the README's commands; look for leaks
-	$(PYTEST) --dist loadfile --timeout=400 -m soak
+leaks: $(STAMP) ## look for personal data in logs, files and all that Prefect records
 	$(PYTEST) --dist loadfile --timeout=400 -m leaks
+
+soak: leaks ## the same; kill runs, machines and servers; try the README's commands
+	$(PYTEST) --dist loadfile --timeout=400 -m soak
 
 check: $(STAMP) ## style, types and layers
 	$(BIN)/ruff check .
