@@ -27,6 +27,24 @@ from flows.export_cases import export_cases
 asyncio.run(export_cases(output=sys.argv[1]))
 """
 
+# An incremental run that is killed just before its n-th change of a name in its output.
+EXPORT_CHANGES_AND_DIE = """
+import asyncio, os, signal, sys
+from flows.export_cases import export_cases
+
+output, steps = sys.argv[1], int(sys.argv[2])
+
+def watch(event, arguments):
+    global steps
+    if event in ("os.rename", "os.symlink", "os.remove", "os.mkdir", "os.rmdir"):
+        steps -= str(arguments[0]).startswith(output)
+        if steps == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+asyncio.run(export_cases(output=output, mode="incremental"))
+"""
+
 # For each n, a process of its own publishes a snapshot over an older one and is killed just
 # before its n-th change of a name on the disk, until one lives to the end.
 PUBLISH_AND_DIE = """
@@ -149,6 +167,35 @@ def test_a_run_killed_at_any_step_of_publishing_leaves_a_whole_snapshot(
     # both sides of the decisive moment were met, and it was one moment
     assert set(pointed_at[:-1]) == {"1-old", "2-new"}
     assert pointed_at == sorted(pointed_at)
+
+
+def test_an_incremental_run_killed_at_any_step_loses_no_change(
+    prefect_server: None, start_sandbox: Callable[..., Sandbox], tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=120)
+    output = tmp_path / "out"
+    assert run_script(EXPORT, str(output)).wait() == 0
+    ends: list[int] = []
+    for step in range(1, 60, 3):
+        case_id = sandbox.store.ids[step]
+        sandbox.store.change(case_id, notes=f"Changed before step {step}")
+        run = run_script(EXPORT_CHANGES_AND_DIE, str(output), str(step))
+        run.communicate()
+        ends.append(run.returncode)
+        folder = whole_snapshot(output)
+        pointer = json.loads((output / "latest.json").read_text())
+        manifest = json.loads((output / pointer["manifest"]).read_text())
+        assert pointer["watermark"] == manifest["watermark"]
+        if run.returncode == 0:
+            break
+    assert ends == [-signal.SIGKILL] * (len(ends) - 1) + [0]
+    assert len(ends) > 3
+    assert manifest["mode"] == "incremental"
+    exported = {
+        row["id"]: row["notes"] for row in pq.read_table(folder / "cases.parquet").to_pylist()
+    }
+    there = {each: (sandbox.store.case(each) or {})["notes"] for each in sandbox.store.ids}
+    assert exported == there
 
 
 def test_a_full_disk_fails_the_run_with_a_sentence_and_keeps_the_last_export(
