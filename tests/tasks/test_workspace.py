@@ -57,6 +57,7 @@ def workspaces(output: Path) -> set[Path]:
     return set(output.glob(".run-*"))
 
 
+@pytest.mark.soak
 def test_runs_that_live_keep_theirs_and_what_a_killed_one_left_is_removed(tmp_path: Path) -> None:
     live, killed = Run(tmp_path), Run(tmp_path)
     killed.kill()

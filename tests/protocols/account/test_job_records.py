@@ -137,6 +137,7 @@ os.kill(os.getpid(), signal.SIGKILL)  # the moment it returns
 """
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("call", "kill_at", "left"),
     [
