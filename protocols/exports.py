@@ -165,15 +165,11 @@ def _table(
             with file:
                 if check:
                     known = export.files.get(f"{table}.parquet")
-                    if (
-                        known is None
-                        or hashlib.file_digest(file, "sha256").hexdigest() != known.sha256
-                    ):
+                    if known is None or _hash(file) != known.sha256:
                         raise OutputError(
                             f"{output.location(name)} isn't what was exported; read an earlier one "
                             "(as_of), or export again."
                         )
-                    file.seek(0)
                 return pq.read_table(file, columns=columns and [*columns])
     except (pa.ArrowException, OSError):
         pass

@@ -236,9 +236,9 @@ class OpenJobs:
         return sorted(found.values(), key=lambda record: record.submitted_at)
 
     async def _remove(self, stem: str, said: Collection[str]) -> None:
-        # the end last: without it the batch would be open again
-        for number in sorted(said, key=lambda number: number == OVER):
-            with suppress(shared.ServerAwayError):
+        # the end last, and only after all else: without it the batch would be open again
+        with suppress(shared.ServerAwayError):
+            for number in sorted(said, key=lambda number: number == OVER):
                 await shared.remove(self._name(stem, number))
 
     async def _say(self, stem: str, number: str, value: shared.Value) -> None:

@@ -212,6 +212,27 @@ def test_what_was_said_last_of_a_batch_counts_and_once_it_is_over_the_next_run_c
     assert (len(before), after) == (5, [])
 
 
+def test_a_batch_that_is_over_stays_so_while_what_was_said_of_it_cannot_be_cleared_away(
+    account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, failures = shared.remove, ["the first"]
+
+    async def fails_once(name: str) -> None:
+        if failures:
+            raise shared.ServerAwayError(failures.pop())
+        await remove(name)
+
+    async def left_open() -> list[JobRecord]:
+        jobs = (await known_account(account)).jobs
+        await jobs.forget(await jobs.intend(5))
+        monkeypatch.setattr(shared, "remove", fails_once)
+        assert await jobs.open() == []
+        return await jobs.open()
+
+    assert asyncio.run(left_open()) == []
+    assert failures == []
+
+
 @pytest.mark.parametrize("value", ["x", {}, {"rows": "many", "submitted_at": 3, "job_id": 4}])
 def test_a_job_whose_record_cannot_be_read_counts_as_a_batch_of_now(
     account: str, value: object
