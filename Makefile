@@ -88,7 +88,7 @@ deploy: $(STAMP) ## put the deployments of prefect.yaml into the server, and wha
 worker: $(STAMP) ## run what is due, until Ctrl-C
 	@$(BIN)/python -m commands.worker
 
-run: $(STAMP) ## start FLOW=import-cases/file FILE=cases.csv (PLAN=1 CONNECTION=name) and follow it
+run: $(STAMP) ## start FLOW=import-cases/import-file FILE=cases.csv (PLAN=1 CONNECTION=name) and follow it
 	@$(BIN)/python -m commands.run --flow "$(FLOW)" --file "$(FILE)" --called-from "$(CALLED_FROM)" \
 	  --connection "$(CONNECTION)" --run "$(RUN)" $(if $(PLAN),--plan)
 

@@ -30,6 +30,15 @@ from tasks.connection import WillSuiteConnection
 ROOT = Path(__file__).resolve().parent.parent
 POOL = "willsuite"
 AUTOMATION = "willsuite: runs whose process is gone"
+FORMER_NAMES = {
+    "export-nightly": "nightly",
+    "export-hourly": "hourly",
+    "import-file": "file",
+    "bulk-update-file": "file",
+    "update-file": "file",
+    "sync-file": "file",
+}
+"""What deployments were called before; two schedules would export everything twice."""
 SILENCE = timedelta(seconds=90)
 """Three heartbeats; their pace is in prefect.yaml."""
 
@@ -62,7 +71,8 @@ def dead_runs_automation() -> AutomationCore:
 
     Only runs of our deployments, by their tag: others, from notebooks too, have another pace.
     """
-    ends = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed")
+    # a suspended run has no process, and isn't missed
+    ends = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed", "Suspended")
     return AutomationCore(
         name=AUTOMATION,
         description="Without it a run whose worker was killed stays Running for ever.",
@@ -110,6 +120,7 @@ async def _deploy_all(client: PrefectClient) -> None:
     config = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     for item in config["deployments"]:
         name = full_name(item)
+        await _retire(client, FORMER_NAMES[item["name"]], name)
         try:
             existing = await client.read_deployment_by_name(name)
         except ObjectNotFound:
@@ -123,6 +134,20 @@ async def _deploy_all(client: PrefectClient) -> None:
         ]:
             print(f"  {note}")
     _prefect_deploy(config)
+
+
+async def _retire(client: PrefectClient, former: str, name: str) -> None:
+    """Pause the deployment that `name` replaces; people may still start it, and look at its runs."""
+    try:
+        deployment = await client.read_deployment_by_name(f"{name.partition('/')[0]}/{former}")
+    except ObjectNotFound:
+        return
+    if not deployment.paused:
+        await client.pause_deployment(deployment.id)
+        print(
+            f"{name} was called {former} before, which is paused now: set in the new one what was "
+            "set by hand in the old one, and delete that when nothing starts it any more."
+        )
 
 
 def _keep_pause(item: dict[str, Any], existing: DeploymentResponse) -> list[str]:

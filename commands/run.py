@@ -53,7 +53,7 @@ async def start_and_follow(given: argparse.Namespace) -> int:
 def _parameters(given: argparse.Namespace) -> dict[str, Any]:
     """What the caller says, as parameters of the flow; paths as seen from where they are."""
     if not given.flow and not given.run:
-        sys.exit("Which deployment? Name it: make run FLOW=import-cases/file FILE=cases.csv")
+        sys.exit("Which deployment? Name it: make run FLOW=import-cases/import-file FILE=cases.csv")
     parameters: dict[str, Any] = {}
     if given.file:
         parameters["source"] = given.file

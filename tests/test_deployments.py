@@ -14,7 +14,14 @@ from commands.deploy import SILENCE, full_name
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-NOT_SCHEDULED = {"nightly": set(), "hourly": set(), "file": {"source"}}
+NOT_SCHEDULED = {
+    "export-nightly": set(),
+    "export-hourly": set(),
+    "import-file": {"source"},
+    "bulk-update-file": {"source"},
+    "update-file": {"source"},
+    "sync-file": {"source"},
+}
 """What a person has to fill in before a deployment can run."""
 DEPLOYMENTS = [
     pytest.param(item, id=f"{item['entrypoint'].split(':')[1]}/{item['name']}")
@@ -72,7 +79,7 @@ def test_runs_give_signs_of_life_often_enough_for_the_automation_that_looks_for_
 
 def test_runs_that_write_are_not_queued_by_the_engine_since_plans_never_wait() -> None:
     limited = [item["name"] for item in CONFIG["deployments"] if "concurrency_limit" in item]
-    assert limited == ["nightly", "hourly"]
+    assert limited == ["export-nightly", "export-hourly"]
 
 
 def test_the_export_form_offers_its_modes_as_choices() -> None:

@@ -189,7 +189,7 @@ def account(server: Machine, start_sandbox: Callable[..., Sandbox]) -> Callable[
     [
         ("make deploy", True, ""),
         ("make worker", False, ""),
-        ("make run FLOW=export-cases/nightly", False, "http://[::1]:9/api"),
+        ("make run FLOW=export-cases/export-nightly", False, "http://[::1]:9/api"),
     ],
 )
 def test_without_a_server_a_line_says_what_to_do(
@@ -230,7 +230,7 @@ def test_the_server_asks_nothing_writes_no_profile_and_its_ui_knows_its_port(
 
 
 def test_what_was_paused_or_added_in_the_ui_survives_the_next_deploy(server: Machine) -> None:
-    nightly = server.deployment("export-cases/nightly")
+    nightly = server.deployment("export-cases/export-nightly")
     place = f"deployments/{nightly['id']}"
     [own] = nightly["schedules"]
     server.api("PATCH", f"{place}/schedules/{own['id']}", {"active": False})
@@ -245,14 +245,14 @@ def test_what_was_paused_or_added_in_the_ui_survives_the_next_deploy(server: Mac
     assert "Its schedule 30 6 * * 1 (Europe/London), added by hand, stays." in said
     assert "Its schedule nightly stays off." in said
     assert "Its parameter connection stays 'branch'." in said
-    after = server.deployment("export-cases/nightly")
+    after = server.deployment("export-cases/export-nightly")
     assert after["paused"]
     assert after["parameters"] == parameters
     assert {(each["schedule"]["cron"], each["active"]) for each in after["schedules"]} == {
         ("0 3 * * *", False),
         ("30 6 * * 1", True),
     }
-    assert not server.deployment("update-cases/file")["paused"]
+    assert not server.deployment("update-cases/update-file")["paused"]
     automations = server.api("POST", "automations/filter", {})
     assert [each["enabled"] for each in automations] == [True]
 
@@ -261,7 +261,7 @@ def test_a_run_is_followed_to_its_last_word(
     server: Machine, account: Callable[..., Sandbox]
 ) -> None:
     account()
-    export = server.start("make run FLOW=export-cases/nightly CONNECTION=branch", terminal=True)
+    export = server.start("make run FLOW=export-cases/export-nightly CONNECTION=branch", terminal=True)
     export.wait_for("No worker is polling; start one with make worker")
     export.signal(signal.SIGINT)
     code, said = export.end()
@@ -279,7 +279,7 @@ def test_a_run_is_followed_to_its_last_word(
         folder = server.home / "my files"
         folder.mkdir()
         shutil.copy(ROOT / "data" / "samples" / "cases.csv", folder)
-        plan = f"make -C {server.repository} run FLOW=import-cases/file FILE=cases.csv PLAN=1"
+        plan = f"make -C {server.repository} run FLOW=import-cases/import-file FILE=cases.csv PLAN=1"
         code, said = server.say(f"{plan} CONNECTION=branch", folder=folder)
         assert code == 0, said
         [outcomes] = re.findall(r"Completed: .* Every row's outcome: (.*)", said)
@@ -295,7 +295,7 @@ def test_a_stopped_worker_ends_its_runs_in_order(
     columns = "ref,customer_title,customer_first_names,customer_last_name"
     source.write_text("\n".join([columns, *people]))
     with server.start("make worker") as worker:
-        run = server.start(f"make run FLOW=import-cases/file FILE={source} CONNECTION=branch")
+        run = server.start(f"make run FLOW=import-cases/import-file FILE={source} CONNECTION=branch")
         while not any(seen.method == "POST" and "case" in seen.path for seen in sandbox.requests):
             assert run.process.poll() is None, run.so_far
             time.sleep(0.05)
