@@ -6,6 +6,7 @@ set off what was paused, and remove schedules and parameters that were added by 
 """
 
 import asyncio
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import DeploymentSchedule, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
@@ -134,10 +135,23 @@ async def _deploy_all(client: PrefectClient) -> None:
         ]:
             print(f"  {note}")
     _prefect_deploy(config)
+    for item in config["deployments"]:
+        await _give_form(client, item)
+    print(f"{len(config['deployments'])} deployments are in Prefect; `make worker` runs them.")
+
+
+async def _give_form(client: PrefectClient, item: dict[str, Any]) -> None:
+    """The form as `flows/forms.py` has it: `prefect deploy` makes one of its own."""
+    path, _, function = item["entrypoint"].partition(":")
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    schema: dict[str, Any] = getattr(module, function).parameters.model_dump_for_openapi()
+    deployment = await client.read_deployment_by_name(full_name(item))
+    form = DeploymentUpdate(parameter_openapi_schema=schema)
+    await client.update_deployment(deployment.id, form)
 
 
 async def _retire(client: PrefectClient, former: str, name: str) -> None:
-    """Pause the deployment that `name` replaces; people may still start it, and look at its runs."""
+    """Pause the deployment that `name` replaces; its runs stay to be looked at."""
     try:
         deployment = await client.read_deployment_by_name(f"{name.partition('/')[0]}/{former}")
     except ObjectNotFound:
@@ -217,7 +231,6 @@ def _prefect_deploy(config: dict[str, Any]) -> None:
         )  # fmt: skip
     if done.returncode != 0:
         sys.exit(f"{done.stdout}\nPrefect refused the deployments, see above.")
-    print(f"{len(config['deployments'])} deployments are in Prefect; `make worker` runs them.")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,17 @@ stops nothing, and when it is resumed a new process begins where this one ended.
 know, Prefect keeps with the run: the path of the plan, and the answer.
 """
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 
+import msgspec
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
@@ -49,6 +51,14 @@ class Approval(RunInput):
     remark: str = Field(
         default="", title="Remark", description="For the record; nothing about clients, please."
     )
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """What Prefect keeps with a run that waits for an answer."""
+
+    path: str
+    described: str
+    """In counts."""
 
 
 @dataclass(frozen=True)
@@ -105,34 +115,31 @@ async def _planned(
     asked: Asked, carry_out: Callable[[Step], Awaitable[State]]
 ) -> Step | State[RunSummary]:
     """How it goes on: the step that carries the plan out, or the state in which the run ends."""
-    plan = await _plan_of_this_run()
+    run = _this_run()
+    plan = await _plan_of(run) if run is not None else None
     if plan is None:
         state: State[RunSummary] = await _pass(carry_out, Step(is_plan=True))
         if not state.is_completed():
             return state
         summary = state.data
-        plan, rows = str(summary["plan_file"]), summary["outcomes"].get(Outcome.PLANNED, 0)
+        rows = summary["outcomes"].get(Outcome.PLANNED, 0)
+        plan = _Plan(str(summary["plan_file"]), _described(summary))
         if not asked.must_be_approved(rows):
-            return Step(is_plan=False, plan=plan)
-        if not _can_be_suspended():
+            return Step(is_plan=False, plan=plan.path)
+        if run is None:
             return _to_be_named(asked, summary, rows)
-        await _keep_plan(plan)
+        await _keep(run, plan)
     answer = await _answer(plan, asked)
     if not answer.approve:
-        return _rejected(answer, plan)
+        by = f" by {answer.approved_by}" if answer.approved_by else ""
+        return Cancelled(message=f"The plan {plan.path} was rejected{by}; nothing was sent.")
     get_run_logger().info("The plan is approved; nothing else than it is sent.")
-    return Step(is_plan=False, plan=plan)
+    return Step(is_plan=False, plan=plan.path)
 
 
 async def _pass(carry_out: Callable[[Step], Awaitable[State]], step: Step) -> State:
     with cancelled_by_sigterm():
         return await carry_out(step)
-
-
-def _can_be_suspended() -> bool:
-    """Prefect starts a run anew only where it knows how: from a deployment."""
-    run = FlowRunContext.get().flow_run  # type: ignore[union-attr]
-    return run is not None and run.deployment_id is not None and run.parent_task_run_id is None
 
 
 def _to_be_named(asked: Asked, summary: RunSummary, rows: int) -> State:
@@ -148,32 +155,45 @@ def _to_be_named(asked: Asked, summary: RunSummary, rows: int) -> State:
     return Failed(message=message, data=IncompleteRunError(message, summary))
 
 
-async def _plan_of_this_run() -> str | None:
-    """The plan that this run was suspended for."""
-    if not _can_be_suspended():
-        return None
+def _described(summary: RunSummary) -> str:
+    """The plan in counts, for the form."""
+    counted = [f"{count:,} {outcome}" for outcome, count in summary["outcomes"].items()]
+    differing = [f"{column} in {count:,} row(s)" for column, count in summary["columns"].items()]
+    differs = f" It changes {', '.join(differing)}." if differing else ""
+    return f"{summary['rows']:,} rows: {', '.join(counted)}.{differs}"
+
+
+def _this_run() -> FlowRun | None:
+    """The run, if Prefect can suspend it: it starts a run anew only where it knows how."""
     run = FlowRunContext.get().flow_run  # type: ignore[union-attr]
-    assert run is not None
+    is_of_deployment = run is not None and run.deployment_id is not None
+    return run if is_of_deployment and run.parent_task_run_id is None else None
+
+
+async def _plan_of(run: FlowRun) -> _Plan | None:
+    """The plan that the run was suspended for, if it was."""
     async with get_client() as client:
         try:
-            return str(json.loads(await client.read_flow_run_input(run.id, PLAN_KEY)))
-        except ObjectNotFound:
+            return msgspec.json.decode(
+                await client.read_flow_run_input(run.id, PLAN_KEY), type=_Plan
+            )
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != HTTPStatus.NOT_FOUND:
+                raise
             return None
 
 
-async def _keep_plan(plan: str) -> None:
-    run = FlowRunContext.get().flow_run  # type: ignore[union-attr]
-    assert run is not None
+async def _keep(run: FlowRun, plan: _Plan) -> None:
     async with get_client() as client:
-        await client.create_flow_run_input(run.id, PLAN_KEY, json.dumps(plan))
+        await client.create_flow_run_input(run.id, PLAN_KEY, msgspec.json.encode(plan).decode())
 
 
-async def _answer(plan: str, asked: Asked) -> Approval:
+async def _answer(plan: _Plan, asked: Asked) -> Approval:
     """What somebody has said of the plan; without an answer the run is suspended here."""
-    folder = Path(plan).parent
+    folder = Path(plan.path).parent
     form = Approval.with_initial_data(
         description=(
-            "Look at the plan in the run's artifacts, and row by row in "
+            f"{plan.described}\n\nThe artifacts of the run have more, and every row is in "
             f"`{folder / 'outcomes.parquet'}`.\n\nApproved, this plan is carried out and nothing "
             "else; what has changed since is left alone and ends as `conflict`. Without an answer "
             f"the run ends after {asked.within_hours:g} hours, and nothing is sent."
@@ -182,11 +202,8 @@ async def _answer(plan: str, asked: Asked) -> Approval:
     seconds = max(1, round(asked.within_hours * 3600))
     answer = await asuspend_flow_run(form, timeout=seconds, key=KEY)
     assert answer is not None
-    said = answer.model_dump(exclude={"_description"}) | {"at": f"{datetime.now(UTC):%FT%TZ}"}
-    write_atomically(folder / "approval.json", json.dumps(said, indent=2).encode())
+    if folder.exists():
+        at = f"{datetime.now(UTC):%FT%TZ}"
+        said = {"approve": answer.approve, "by": answer.approved_by, "remark": answer.remark}
+        write_atomically(folder / "approval.json", msgspec.json.encode({**said, "at": at}))
     return answer
-
-
-def _rejected(answer: Approval, plan: str) -> State:
-    by = f" by {answer.approved_by}" if answer.approved_by else ""
-    return Cancelled(message=f"The plan was rejected{by}; nothing was sent. It is in {plan}.")

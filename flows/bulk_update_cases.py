@@ -117,10 +117,10 @@ async def bulk_update_cases(
     after a crash, is always safe: a job that is under way is waited for, not submitted twice.
 
     Args:
-        source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
-            (its credentials from the environment); or a list of files with the same columns. From
-            Python also a pandas DataFrame or an Arrow table, whose rows count from 0, as in
-            frame.iloc. Its columns are described in the README.
+        source: CSV, Parquet or Excel file: a path on the worker's machine, or a URL such as
+            s3://bucket/file.csv (its credentials from the environment); or a list of such files
+            with the same columns, which data/samples/README.md describes. From Python also a
+            pandas DataFrame or an Arrow table, whose rows count from 0, as in frame.iloc.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Change nothing, and say per row what would be changed, before and after.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
@@ -184,8 +184,9 @@ async def _update_in_bulk(given: Given, made: Callable[[], _Options], step: Step
         work = partial(_work, client, ledger.entries, given.waiting, options, step, jobs)
         stopped_by = await run.carry_out(work)
         files = await asyncio.to_thread(run.write)
-    summary = BulkUpdateSummary(**run.summary(files), jobs=jobs)
-    await show(run, "Bulk update", summary, changed_columns(ledger.entries))
+    columns = changed_columns(ledger.entries)
+    summary = BulkUpdateSummary(**run.summary(files, columns), jobs=jobs)
+    await show(run, "Bulk update", summary)
     return ending(summary, stopped_by, given.on_reject, "use")
 
 

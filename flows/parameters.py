@@ -102,6 +102,11 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     Raises:
         RunError: it can't be one; the sentence doesn't say what it is.
     """
+    if isinstance(value, str) and not value.strip():  # what a form sends of a field emptied again
+        if type(None) in get_args(kind):
+            return None
+        if kind is str:
+            raise RunError(f"{name} is empty; fill it in.")
     kinds = [kind] if get_origin(kind) is Literal else [kind, *get_args(kind)]
     expected = next(filter(None, map(_expected, kinds)), None)
     if expected is None:

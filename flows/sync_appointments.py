@@ -115,10 +115,10 @@ async def sync_appointments(
     row is "unknown" until a person says what became of it.
 
     Args:
-        source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
-            (its credentials from the environment); or a list of files with the same columns. From
-            Python also a pandas DataFrame or an Arrow table, whose rows count from 0, as in
-            frame.iloc. Its columns are described in the README.
+        source: CSV, Parquet or Excel file: a path on the worker's machine, or a URL such as
+            s3://bucket/file.csv (its credentials from the environment); or a list of such files
+            with the same columns, which data/samples/README.md describes. From Python also a
+            pandas DataFrame or an Arrow table, whose rows count from 0, as in frame.iloc.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Send nothing, settle nothing, and say per row what would be done.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
@@ -192,8 +192,8 @@ async def _sync(given: Given, options: _Options, step: Step) -> State:
         )  # fmt: skip
         stopped_by = await run.carry_out(work.carry_out)
         files = await asyncio.to_thread(run.write)
-    summary = run.summary(files)
-    await show(run, "Appointments", summary, sent_values(entries))
+    summary = run.summary(files, sent_values(entries))
+    await show(run, "Appointments", summary)
     return ending(summary, stopped_by, given.on_reject, "use")
 
 

@@ -76,10 +76,10 @@ async def update_cases(
     sent, and a customer who is there is not added again.
 
     Args:
-        source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
-            (its credentials from the environment); or a list of files with the same columns. From
-            Python also a pandas DataFrame or an Arrow table, whose rows count from 0, as in
-            frame.iloc. Its columns are described in the README.
+        source: CSV, Parquet or Excel file: a path on the worker's machine, or a URL such as
+            s3://bucket/file.csv (its credentials from the environment); or a list of such files
+            with the same columns, which data/samples/README.md describes. From Python also a
+            pandas DataFrame or an Arrow table, whose rows count from 0, as in frame.iloc.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Change nothing, and say per row what would be changed, before and after.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
@@ -130,8 +130,8 @@ async def _update(given: Given, abandoned: Collection[str], step: Step) -> State
         work = partial(_work, client, ledger.entries, step, given.waiting, abandoned)
         stopped_by = await run.carry_out(work)
         files = await asyncio.to_thread(run.write)
-    summary = run.summary(files)
-    await show(run, "Update", summary, changed_columns(ledger.entries))
+    summary = run.summary(files, changed_columns(ledger.entries))
+    await show(run, "Update", summary)
     return ending(summary, stopped_by, given.on_reject, "use")
 
 

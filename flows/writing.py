@@ -55,6 +55,8 @@ class RunSummary(TypedDict):
     """Rows by outcome; they add up to `rows`."""
     codes: dict[str, int]
     """Rows by the code of what was special about them."""
+    columns: dict[str, int]
+    """Rows by column in which their case differs; of flows that change something."""
     folder: str
     outcomes_file: str
     rejected_file: str | None
@@ -164,13 +166,14 @@ class WritingRun:
             get_run_logger().warning("Stopped; the outcomes so far are in %s.", files.folder)
             raise
 
-    def summary(self, files: RunFiles) -> RunSummary:
+    def summary(self, files: RunFiles, columns: Mapping[str, int] | None = None) -> RunSummary:
         """The run in counts and paths."""
         outcomes = self.ledger.outcomes()
         return RunSummary(
             rows=len(outcomes),
             outcomes=counts(outcomes),
             codes=code_counts(outcomes),
+            columns=dict(columns or {}),
             folder=str(files.folder),
             outcomes_file=str(files.outcomes),
             rejected_file=str(files.rejected) if files.rejected else None,
@@ -274,16 +277,8 @@ def ending(summary: RunSummary, stopped_by: str | None, on_reject: str, verb: st
     return Completed(message=message, data=summary)
 
 
-async def show(
-    run: WritingRun,
-    title: str,
-    summary: RunSummary,
-    changed_columns: Mapping[str, int] | None = None,
-) -> None:
-    """The result for people, as an artifact and in the log: counts, rows, columns and codes.
-
-    `changed_columns` counts the rows whose case differs in a column.
-    """
+async def show(run: WritingRun, title: str, summary: RunSummary) -> None:
+    """The result for people, as an artifact and in the log: counts, rows, columns and codes."""
     logger = get_run_logger()
     problems = [issue for found in run.ledger.issues.values() for issue in found]
     for issue in problems[:PROBLEMS_SHOWN]:
@@ -293,7 +288,7 @@ async def show(
     counted = {
         "outcome": summary["outcomes"],
         "code": summary["codes"],
-        "column that differs": changed_columns or {},
+        "column that differs": summary["columns"],
     }
     tables = [
         f"| {name} | rows |\n| --- | ---: |\n"

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.cli.deploy._models import DeploymentConfig
+from prefect.events.schemas.automations import EventTrigger
 
-from commands.deploy import SILENCE, full_name
+from commands.deploy import FORMER_NAMES, SILENCE, dead_runs_automation, full_name
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text())
@@ -75,6 +76,16 @@ def test_runs_give_signs_of_life_often_enough_for_the_automation_that_looks_for_
     pace = deployment["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
     assert int(pace) * 3 <= SILENCE.seconds
     assert "willsuite" in deployment["tags"], "by which it knows them"
+
+
+def test_a_run_that_waits_for_an_answer_is_not_taken_for_one_whose_process_is_gone() -> None:
+    trigger = dead_runs_automation().trigger
+    assert isinstance(trigger, EventTrigger)
+    assert "prefect.flow-run.Suspended" in trigger.expect
+
+
+def test_what_a_deployment_was_called_before_is_known_to_make_deploy() -> None:
+    assert set(FORMER_NAMES) == {item["name"] for item in CONFIG["deployments"]}
 
 
 def test_runs_that_write_are_not_queued_by_the_engine_since_plans_never_wait() -> None:
