@@ -24,8 +24,8 @@ _HEAD = """\
 # Parameters of the flows
 
 The same from Python, in the form of Prefect's UI, and with `prefect deployment run -p name=value`.
-Made of the flows themselves by `make pages`. Prefect stores parameters as they are, for all to see who
-may see its UI: nothing about a client, and no secret, belongs in one.
+Made of the flows themselves by `make pages`. Prefect stores parameters as they are, for all to see
+who may see its UI: nothing about a client, and no secret, belongs in one.
 """
 
 

@@ -17,16 +17,17 @@ from pathlib import Path
 
 import msgspec
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.states import Cancelled, Completed, Failed
 from pydantic import Field
 
 from flows.endings import EXPECTED_ERRORS, failed
+from flows.runs import leave_summary
 from flows.writing import IncompleteRunError, RunSummary, Step
 from protocols.rows.stop_signal import cancelled_by_sigterm
 from schemas.outcomes import Outcome
@@ -72,8 +73,8 @@ class Asked:
     within_hours: float
 
     def __post_init__(self) -> None:
-        if self.plan is not None and (self.dry_run or self.approve):
-            raise RunError("plan= carries an approved plan out; leave dry_run and approve off.")
+        if self.plan is not None and self.approve:
+            raise RunError("plan= carries out a plan that was approved; leave approve off.")
         if self.approve_over is not None and self.approve_over < 0:
             raise RunError("approve_over must be 0 rows or more.")
         if not self.within_hours > 0:
@@ -106,22 +107,23 @@ async def plan_first(
             if isinstance(planned, State):
                 return planned
             step = planned
-        return await _pass(carry_out, step)
+        state = await _pass(carry_out, step)
     except EXPECTED_ERRORS as error:
         return failed(error)
+    left = state.data
+    await leave_summary(left.summary if isinstance(left, IncompleteRunError) else left)
+    return state
 
 
-async def _planned(
-    asked: Asked, carry_out: Callable[[Step], Awaitable[State]]
-) -> Step | State[RunSummary]:
+async def _planned(asked: Asked, carry_out: Callable[[Step], Awaitable[State]]) -> Step | State:
     """How it goes on: the step that carries the plan out, or the state in which the run ends."""
     run = _this_run()
     plan = await _plan_of(run) if run is not None else None
     if plan is None:
-        state: State[RunSummary] = await _pass(carry_out, Step(is_plan=True))
+        state = await _pass(carry_out, Step(is_plan=True))
         if not state.is_completed():
             return state
-        summary = state.data
+        summary: RunSummary = state.data  # type: ignore[assignment]
         rows = summary["outcomes"].get(Outcome.PLANNED, 0)
         plan = _Plan(str(summary["plan_file"]), _described(summary))
         if not asked.must_be_approved(rows):
@@ -166,8 +168,9 @@ def _described(summary: RunSummary) -> str:
 def _this_run() -> FlowRun | None:
     """The run, if Prefect can suspend it: it starts a run anew only where it knows how."""
     run = FlowRunContext.get().flow_run  # type: ignore[union-attr]
-    is_of_deployment = run is not None and run.deployment_id is not None
-    return run if is_of_deployment and run.parent_task_run_id is None else None
+    if run is None or run.deployment_id is None or run.parent_task_run_id is not None:
+        return None
+    return run
 
 
 async def _plan_of(run: FlowRun) -> _Plan | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from prefect import flow
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from flows.approvals import APPROVE_WITHIN_HOURS, Asked, plan_first
 from flows.endings import run_with_file

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect import Flow
-from prefect.states import Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 
 from schemas.issues import SourceError
 from tasks.policy import RunError

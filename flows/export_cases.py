@@ -28,6 +28,7 @@ from flows.export_manifest import (
     show,
 )
 from flows.parameters import with_checked_parameters, with_form
+from flows.runs import leave_summary
 from protocols.reading.increments import (
     Base,
     NotIncremental,
@@ -59,6 +60,7 @@ WATERMARK_OVERLAP_HOURS = 26.0
 """The server's zone is not documented: 26 h behind its start, nothing is lost in any zone."""
 MOST_OVERLAP_HOURS = 24 * 365
 LABELS_READ = "read"
+LABELS_ERRORS: tuple[type[Exception], ...] = (RejectedError, *ONE_CASES_ERRORS)
 SEEN = {
     Verification.QUIET: "nothing moved while they were read",
     Verification.CONVERGED: "some moved meanwhile, and were read again until nothing was new",
@@ -173,6 +175,7 @@ async def export_cases(
             summary = await _export(open_output(str(output)), account, options)
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
+    await leave_summary(summary)
     return Completed(message=last_word(summary), data=summary)  # type: ignore[return-value]
 
 
@@ -289,16 +292,18 @@ def _refuse_unverified(listing: Listing, options: _Options) -> None:
 def _summary(
     output: Output, made: Made, manifest: Mapping[str, Any], is_latest: bool, pruned: int
 ) -> ExportSummary:
-    listing, changes = made.listing, made.written.changes
+    listing, changes, rows = made.listing, made.written.changes, manifest["rows"]
     is_compared = CHANGES_NAME in made.written.files
     return ExportSummary(
-        snapshot=output.location(manifest["snapshot"]),
+        snapshot=str(output.location(manifest["snapshot"])),
         manifest=output.location(f"manifests/{manifest['snapshot'].rpartition('/')[2]}.json"),
         is_latest=is_latest,
         mode=made.mode,
         reason=made.reason,
         verification=listing.verification.value,
-        **manifest["rows"],
+        cases=rows["cases"],
+        customers=rows["customers"],
+        case_meta=rows["case_meta"],
         added=changes[ADDED] if is_compared else None,
         changed=changes[CHANGED] if is_compared else None,
         removed=changes[REMOVED] if is_compared else None,
@@ -355,7 +360,7 @@ async def _field_labels() -> tuple[dict[str, str | None], str]:
     """
     try:
         fields = await get_crm_fields()
-    except (RejectedError, *ONE_CASES_ERRORS) as error:
+    except LABELS_ERRORS as error:
         status = getattr(error, "status", None)
         note = f"status {status}" if status else type(error).__name__
         get_run_logger().warning("GET /crm-fields: %s; labels stay empty.", note)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from prefect import flow
-from prefect.states import State
+from prefect.client.schemas.objects import State
 
 from flows.approvals import APPROVE_WITHIN_HOURS, Asked, plan_first
 from flows.endings import run_with_file

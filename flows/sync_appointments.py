@@ -13,8 +13,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import State
 
 from flows.approvals import APPROVE_WITHIN_HOURS, Asked, plan_first
 from flows.endings import run_with_file
@@ -216,7 +216,8 @@ class _Sync:
         """Give every entry its outcome; returns what a person must know, if anything."""
         path = journal_path(self.options.journal, self.client.settings.account_name)
         if self.step.is_plan:
-            return await self._rehearse(path, workspace, progress)
+            await self._rehearse(path, workspace, progress)
+            return None
         return await self._send(path, workspace, progress)
 
     async def _rehearse(self, path: Path, workspace: Path, progress: Progress) -> None:

@@ -13,8 +13,9 @@ from typing import Any, Literal, Protocol, TypedDict, TypeVar
 
 import pandas as pd
 import pyarrow as pa
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 
 from flows.endings import EXPECTED_ERRORS, explained
 from flows.parameters import Source
@@ -156,6 +157,10 @@ class WritingRun:
                 Progress(f"{self.flow}-progress").shown() as progress,
             ):
                 stopped_by = await work(workspace, progress)
+                if self.step.is_plan:
+                    for entry in self.ledger.entries:
+                        if entry.outcome is Outcome.PLANNED:
+                            entry.is_held_back()
                 await progress.finish()
                 return stopped_by
         except EXPECTED_ERRORS as error:
@@ -206,7 +211,7 @@ def _read(given: Given, is_known: Callable[[str], bool]) -> Sheet:
         if given.encoding is not None or given.sheet is not None:
             raise SourceError("encoding= and sheet= are for files; leave them out.")
         return read_table(source, is_known=is_known)
-    options = {
+    options: dict[str, Any] = {
         "is_known": is_known,
         "encoding": given.encoding,
         "sheet": given.sheet,
@@ -250,8 +255,8 @@ async def plan_with_meta(make: Callable[..., AnyPlan]) -> AnyPlan:
 
 async def change_ledger(given: Given, sheet: Sheet, kind: UpdateKind) -> Ledger[ChangeEntry]:
     """The changes that a file wants, and the rows of which none can be made."""
-    options = {"extra": given.extra, "blank_words": given.blank_words}
-    plan = await plan_with_meta(partial(plan_updates, sheet, kind, **options))
+    make = partial(plan_updates, sheet, kind, extra=given.extra, blank_words=given.blank_words)
+    plan = await plan_with_meta(make)
     entries = [change_entry(change, plan.meta_headers, plan.field_ids) for change in plan.changes]
     return Ledger(entries, plan.issues, plan.keys, plan.notes)
 

@@ -258,7 +258,6 @@ def test_where_nothing_would_be_sent_nobody_is_asked(start_sandbox: StartSandbox
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"plan": "p", "dry_run": True},
         {"plan": "p", "approve": True},
         {"approve_over": -1},
         {"approve_within_hours": 0.0},
