@@ -10,6 +10,7 @@ keeps it with the run, and removes it with the run.
 
 import asyncio
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -81,7 +82,8 @@ async def leave_summary(summary: Any) -> None:
         return
     try:
         async with get_client() as client:
-            await client.delete_flow_run_input(run.id, SUMMARY_KEY)  # of a run that is retried
+            with suppress(PrefectHTTPStatusError):  # there is one where the run is retried
+                await client.delete_flow_run_input(run.id, SUMMARY_KEY)
             text = msgspec.json.encode(summary).decode()
             await client.create_flow_run_input(run.id, SUMMARY_KEY, text)
     except Exception as error:  # noqa: BLE001 - the work matters
