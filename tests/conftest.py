@@ -29,7 +29,7 @@ from prefect.settings import (
 from prefect.testing.utilities import prefect_test_harness
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
-from willsuite import load_settings
+from willsuite import Settings, load_settings
 
 # how long an example takes says more about the machine than about the code
 settings.register_profile("without deadlines", deadline=None)
@@ -62,6 +62,7 @@ def no_account_from_outside(
     for name in [name for name in os.environ if name.startswith("WILLSUITE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setitem(Settings.model_config, "env_file", ".env")  # not the project's own
     monkeypatch.chdir(tmp_path)
 
 

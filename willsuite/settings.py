@@ -10,6 +10,7 @@ Every refusal is a `ConfigurationError` with one sentence and no value in it.
 import hashlib
 import ipaddress
 import re
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,6 +20,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from willsuite.errors import ConfigurationError
 
+PROJECT = Path(__file__).resolve().parent.parent
+"""Where `.env` is looked for, too: a notebook may be in any folder."""
 DEFAULT_BASE_URL = "https://client.willsuite.co.uk/engine/api"
 
 
@@ -86,7 +89,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="WILLSUITE_",
-        env_file=".env",
+        env_file=(PROJECT / ".env", ".env"),  # the nearer one is stronger
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,

@@ -9,13 +9,14 @@ it meanwhile), never more or other: then it ends as `conflict`, with the code `n
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from protocols.rows.ledger import Entry
+from protocols.rows.ledger import Entry, digest_of
 from schemas.outcomes import Outcome
 from tasks.files import write_atomically
 from tasks.policy import RunError
@@ -31,12 +32,22 @@ _FLOW, _ACCOUNT = b"willsuite_flow", b"willsuite_account"
 def write_plan(folder: Path, entries: Iterable[Entry], *, flow: str, account: str) -> Path:
     """Write what the planned ones among `entries` would send; returns the file."""
     planned = [
-        (entry.rows[0], digest)
+        (entry.rows[0], intent)
         for entry in entries
         if entry.outcome is Outcome.PLANNED
-        for digest in entry.digests()
+        for intent in entry.intents()
     ]
-    columns = {"row": [row for row, _ in planned], "digest": [digest for _, digest in planned]}
+    return write_intents(folder, planned, flow=flow, account=account)
+
+
+def write_intents(
+    folder: Path, intents: Sequence[tuple[int, Sequence[Any]]], *, flow: str, account: str
+) -> Path:
+    """Write a plan of intents (`Entry.intents`), each with its row; returns the file."""
+    columns = {
+        "row": [row for row, _ in intents],
+        "digest": [digest_of(intent) for _, intent in intents],
+    }
     named = _SCHEMA.with_metadata({_FLOW: flow, _ACCOUNT: account})
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pydict(columns, schema=named), sink, compression="zstd")

@@ -25,6 +25,11 @@ NOT_AS_PLANNED = (
 )
 
 
+def digest_of(intent: Sequence[Any]) -> str:
+    """An intent in the form in which a plan keeps it."""
+    return hashlib.sha256(msgspec.json.encode(intent, order="sorted")).hexdigest()[:32]
+
+
 @dataclass(slots=True, kw_only=True)
 class Entry:
     """Rows of a file that are carried out together, and what has become of them."""
@@ -49,17 +54,11 @@ class Entry:
         """What it would send now, part by part, with what that takes the place of; plain values."""
         raise NotImplementedError
 
-    def digests(self) -> Iterable[str]:
-        """Of its intents, in the form in which a plan keeps them."""
-        for intent in self.intents():
-            text = msgspec.json.encode(intent, order="sorted")
-            yield hashlib.sha256(text).hexdigest()[:32]
-
     def is_held_back(self) -> bool:
         """Whether it would send what wasn't approved; then that is its outcome."""
         if self.approved is None:
             return False
-        is_other = any(digest not in self.approved for digest in self.digests())
+        is_other = any(digest_of(intent) not in self.approved for intent in self.intents())
         if is_other:
             self.end(Outcome.CONFLICT, "not_as_planned")
         return is_other

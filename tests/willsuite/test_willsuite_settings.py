@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from willsuite import load_settings
+from willsuite import Settings, load_settings
 from willsuite.errors import ConfigurationError
 
 SECRET = "s3cr3t-value"
@@ -196,6 +196,17 @@ def test_the_environment_wins_over_the_env_file_and_overrides_win_over_both(monk
     assert settings.client_id == "from-file"
     assert settings.client_secret.get_secret_value() == SECRET
     assert (settings.max_concurrency, settings.settle_seconds) == (3, 3)
+
+
+def test_the_env_file_of_the_project_is_found_from_any_folder_and_the_nearer_one_wins(
+    monkeypatch, tmp_path
+):
+    files = tmp_path / "project.env", ".env"
+    monkeypatch.setitem(Settings.model_config, "env_file", files)
+    files[0].write_text("WILLSUITE_CLIENT_ID=project\nWILLSUITE_CLIENT_SECRET=s\n")
+    assert load_settings().client_id == "project"
+    Path(".env").write_text("WILLSUITE_CLIENT_ID=here\n")
+    assert load_settings().client_id == "here"
 
 
 @pytest.mark.parametrize("content", [b"# \xa3\n", "WILLSUITE_CLIENT_ID=x\n".encode("utf-16")])
