@@ -12,11 +12,11 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run pages lock clean
+.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy alerts worker run pages lock clean
 
 # where Prefect's server is; of deploy, worker and run an exported PREFECT_API_URL is stronger
 PORT ?= 4200
-deploy worker run: export PREFECT_API_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(PORT)/api)
+deploy alerts worker run: export PREFECT_API_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(PORT)/api)
 # with -C (which shows as w among the flags) make is called from somewhere else
 CALLED_FROM := $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
 
@@ -80,10 +80,16 @@ sandbox: $(STAMP) ## serve a local WillSuite on port 8080 until Ctrl-C
 	@$(BIN)/python -m sandbox
 
 server: $(STAMP) ## serve Prefect's UI and API until Ctrl-C, on PORT=4200
-	@env -u PREFECT_API_URL PREFECT_SERVER_API_PORT=$(PORT) $(BIN)/prefect --no-prompt server start
+	@env -u PREFECT_API_URL PREFECT_SERVER_API_PORT=$(PORT) \
+	  PREFECT_UI_URL=$(or $(PREFECT_UI_URL),http://127.0.0.1:$(PORT)) $(BIN)/prefect --no-prompt server start
 
 deploy: $(STAMP) ## put the deployments of prefect.yaml into the server, and what they need
 	@$(BIN)/python -m commands.deploy
+
+alerts: $(STAMP) ## let BLOCK=slack-webhook/ops (made in the UI) be told of failed runs, missing exports, waiting plans
+	@$(BIN)/python -m commands.alerts --block "$(BLOCK)" \
+	  $(if $(EXPORT_HOURS),--export-hours "$(EXPORT_HOURS)") \
+	  $(if $(APPROVAL_HOURS),--approval-hours "$(APPROVAL_HOURS)")
 
 worker: $(STAMP) ## run what is due, until Ctrl-C
 	@$(BIN)/python -m commands.worker

@@ -21,6 +21,7 @@ from flows.endings import EXPECTED_ERRORS, failed, run_here
 from flows.export_manifest import (
     ExportSummary,
     Made,
+    emit_missed,
     last_word,
     manifest_of,
     said_of_changes,
@@ -196,6 +197,7 @@ async def _export(output: Output, account: str, options: _Options) -> ExportSumm
         get_run_logger().info("%s since the export before.", changes)
     if made.missed:
         get_run_logger().warning("%s", said_of_missed(made.missed))
+        emit_missed(made.missed, output.location(""))
     await show(manifest, summary)
     return summary
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict
 
+from prefect.events import emit_event
+
 from protocols.reading.increments import Base
 from protocols.reading.listing import WIRE_TIME, Listing
 from protocols.reading.verification import Verification
@@ -16,6 +18,9 @@ from schemas.case_changes import ADDED, CHANGED, REMOVED
 from schemas.case_tables import SCHEMA_VERSION, SCHEMAS
 from tasks.progress import show_result
 from tasks.snapshot_tables import CHANGES_NAME, Written
+
+MISSED_EVENT = "willsuite.export.missed-changes"
+"""Emitted when a full export finds what incremental ones missed; `make alerts` waits for it."""
 
 
 class ExportSummary(TypedDict):
@@ -179,6 +184,15 @@ def last_word(summary: ExportSummary) -> str:
             "whom the list leaves out."
         )
     return message
+
+
+def emit_missed(missed: int, output: str) -> None:
+    """Let Prefect's automations know."""
+    emit_event(
+        event=MISSED_EVENT,
+        resource={"prefect.resource.id": f"willsuite.export.{output}"},
+        payload={"missed": missed},
+    )
 
 
 def said_of_missed(missed: int) -> str:
