@@ -240,7 +240,7 @@ async def _made_of_changes(run: _Run, base: Base) -> Made:
     changed = await list_changed(base, run.workspace / "changed", run.progress)
     listing = changed.listing
     _refuse_unverified(listing, run.options)
-    listed = Listed(listing.parts, sorted(listing.gone), run.labels, changed.birth_forms)
+    listed = _listed(run, listing, changed.birth_forms)
     written = await merge_snapshot(
         base.folder, listed, run.tables, relabel=run.fields_note == LABELS_READ
     )
@@ -259,7 +259,7 @@ async def _made_in_full(run: _Run, base: Base | None, *, is_filtered: bool) -> M
     _refuse_unverified(listing, run.options)
     if not is_filtered and not run.options.allow_shrink:
         _refuse_shrunken(listing, run.past.last_verified_full())
-    listed = Listed(listing.parts, sorted(listing.gone), run.labels, listing.birth_forms)
+    listed = _listed(run, listing, listing.birth_forms)
     before = base.folder if base else None
     written = await write_snapshot(listed, run.tables, before, with_changes=not is_filtered)
     assert written.files["cases"].rows == listing.rows, "what was listed is what was written"
@@ -271,6 +271,12 @@ async def _made_in_full(run: _Run, base: Base | None, *, is_filtered: bool) -> M
             base, changes, listing.started_at, run.workspace, run.progress
         )
     return Made("full", listing, written, base, listing.birth_forms, listing.counted, missed=missed)
+
+
+def _listed(run: _Run, listing: Listing, birth_forms: Mapping[str, int]) -> Listed:
+    assert listing.started_at is not None
+    gone = sorted(listing.gone)
+    return Listed(listing.parts, gone, run.labels, birth_forms, listing.started_at)
 
 
 def _refuse_unverified(listing: Listing, options: _Options) -> None:

@@ -25,7 +25,7 @@ from sandbox.people import CRM_FIELDS, case_of
 from sandbox.server import Sandbox
 from sandbox.store import Store
 from sandbox.views import Views
-from schemas.case_tables import SCHEMAS
+from schemas.case_tables import SCHEMAS, SEEN
 from tasks.policy import OutputError, RunError
 from tasks.snapshots import LocalOutput
 from willsuite import load_settings
@@ -62,9 +62,11 @@ def manifest_of(output: Path) -> dict[str, Any]:
 
 
 def published(output: Path) -> dict[str, list[dict[str, Any]]]:
-    """The tables that latest.json names, as rows."""
+    """The tables that latest.json names, as rows, without the times of our own."""
     folder = output / latest(output)["snapshot"]
-    return {name: pq.read_table(folder / f"{name}.parquet").to_pylist() for name in SCHEMAS._fields}
+    read = {name: pq.read_table(folder / f"{name}.parquet") for name in SCHEMAS._fields}
+    read["cases"] = read["cases"].drop_columns([*SEEN])
+    return {name: table.to_pylist() for name, table in read.items()}
 
 
 def expected(store: Store) -> dict[str, list[dict[str, Any]]]:
@@ -73,7 +75,7 @@ def expected(store: Store) -> dict[str, list[dict[str, Any]]]:
     for case_id in store.ids:
         case = store.case(case_id)
         assert case is not None
-        row = {name: case.get(name) for name in SCHEMAS.cases.names}
+        row = {name: case.get(name) for name in SCHEMAS.cases.names if name not in SEEN}
         tables["cases"].append(row | {"is_active": bool(case["is_active"])})
         for person in case["customers"]:
             row = {name: person.get(name) for name in SCHEMAS.customers.names}

@@ -2,10 +2,13 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from made_exports import OURS, publish_export
@@ -182,6 +185,22 @@ def test_changes_that_cannot_be_told_whole_are_not_told(out: Path, spoil: Any) -
     spoil(out, names)
     with pytest.raises(OutputError, match="read the whole export again"):
         changes_since(watermark_of(DAYS[0]), str(out))
+
+
+def test_cases_can_be_counted_by_the_month_in_which_they_were_first_seen(out: Path) -> None:
+    moments = [datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2, 2)]
+    rows = [{"id": f"c-{n}", "first_seen": moment} for n, moment in enumerate(moments)]
+    publish_export(out, rows)
+    by_month = {moments[0]: 1, moments[1]: 2}
+    frame = read_export("cases", str(out), as_pandas=True)
+    assert frame["first_seen"].value_counts().to_dict() == by_month
+    path = out / "latest" / "cases.parquet"
+    month = pl.col("first_seen").dt.truncate("1mo")
+    assert dict(pl.read_parquet(path).group_by(month).len().iter_rows()) == by_month
+    query = f"select strftime(first_seen, '%Y-%m') m, count(*) from '{path}' group by m order by m"
+    with duckdb.connect() as database:
+        database.execute("set timezone = 'UTC'")
+        assert database.sql(query).fetchall() == [("2026-01", 1), ("2026-02", 2)]
 
 
 def test_the_examples_of_the_page_on_reading_exports_work(
