@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -317,6 +317,16 @@ def _parquet_writer(path: Path, name: str) -> pq.ParquetWriter:
         compression_level=1,
         use_dictionary=_DICTIONARY_COLUMNS[name] or False,
     )
+
+
+def write_table_file(pieces: Iterable[pa.Table], schema: pa.Schema, path: Path) -> TableFile:
+    """Write a table of any columns as one file, synced."""
+    rows = 0
+    with pq.ParquetWriter(private_path(path), schema, compression="zstd") as writer:
+        for piece in pieces:
+            writer.write_table(piece)
+            rows += len(piece)
+    return _finished(path, rows)
 
 
 def _finished(path: Path, rows: int) -> TableFile:

@@ -10,7 +10,7 @@ Every refusal is a `ConfigurationError` with one sentence and no value in it.
 import hashlib
 import ipaddress
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from willsuite.errors import ConfigurationError
 
 DEFAULT_BASE_URL = "https://client.willsuite.co.uk/engine/api"
+LEAST_KEY_LETTERS = 32
 
 
 def _is_loopback(host: str) -> bool:
@@ -75,7 +76,14 @@ def _checked_case_url(url: str) -> str:
     return url
 
 
+_AnySettings = TypeVar("_AnySettings", bound=BaseSettings)
 Url = Annotated[str, AfterValidator(_checked_url)]
+
+
+def _checked_key(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < LEAST_KEY_LETTERS:
+        raise ValueError(f"must have at least {LEAST_KEY_LETTERS} characters")
+    return key
 
 
 class Settings(BaseSettings):
@@ -133,14 +141,36 @@ class Settings(BaseSettings):
         return self.token_url or f"{self.base_url}/oauth/token"
 
 
+class _PseudonymSettings(BaseSettings):
+    """Apart from `Settings`: who makes pseudonyms may have no keys of the API."""
+
+    model_config = Settings.model_config
+
+    pseudonym_key: Annotated[SecretStr, AfterValidator(_checked_key)]
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment and `.env`; `overrides` win over both.
 
     Raises:
         ConfigurationError: something is missing or can't be right; one sentence.
     """
+    return _loaded(Settings, overrides)
+
+
+def load_pseudonym_key() -> bytes:
+    """The key of pseudonyms, `WILLSUITE_PSEUDONYM_KEY`.
+
+    Raises:
+        ConfigurationError: it is missing or too short; one sentence.
+    """
+    key = _loaded(_PseudonymSettings, {}).pseudonym_key
+    return key.get_secret_value().encode()
+
+
+def _loaded(kind: type[_AnySettings], values: dict[str, Any]) -> _AnySettings:
     try:
-        return Settings(**overrides)
+        return kind(**values)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from None
     except UnicodeDecodeError:

@@ -20,6 +20,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.export_cases import ShrunkenExportError, UnverifiedExportError, export_cases
+from protocols.pseudonymised import write_pseudonymised
 from sandbox.faults import Action, Change, Drip, Drop, Fault, Html, Status, Truncate
 from sandbox.people import CRM_FIELDS, case_of
 from sandbox.server import Sandbox
@@ -480,6 +481,32 @@ def test_files_are_for_their_owner_only_and_nothing_temporary_is_left(
     assert {path.name for path in output.iterdir()} == {
         ".lock", "latest", "latest.json", "manifests", "snapshots",
     }  # fmt: skip
+
+
+def test_a_group_may_read_an_export_where_it_shall_or_a_copy_without_the_people(
+    start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_sandbox(cases=60)
+    output, to = tmp_path / "out", tmp_path / "copies"
+    export(output, group_readable=True)
+    for path in [output, *output.rglob("*")]:
+        if not path.is_symlink() and path.name != ".lock":
+            mode = stat.S_IMODE(path.stat().st_mode)
+            assert mode == (0o750 if path.is_dir() else 0o640), path
+
+    monkeypatch.setenv("WILLSUITE_PSEUDONYM_KEY", "k" * 32)
+    write_pseudonymised(str(output), str(to))
+    told = {(row["field_label"], row["value"]) for row in published_meta(to)}
+    lists = {field["field_label"]: field["options"] for field in CRM_FIELDS if field["options"]}
+    assert told
+    assert all(value in lists.get(label, ()) for label, value in told)
+    state = end_of(to)
+    assert state.is_failed()
+    assert "are pseudonymised copies: give this export one another" in str(state.message)
+
+
+def published_meta(output: Path) -> list[dict[str, Any]]:
+    return list(pq.read_table(output / "latest" / "case_meta.parquet").to_pylist())
 
 
 def test_the_watermark_is_26_hours_before_the_servers_own_start(
