@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run codes lock clean
+.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run pages lock clean
 
 # where Prefect's server is; of deploy, worker and run an exported PREFECT_API_URL is stronger
 PORT ?= 4200
@@ -88,12 +88,13 @@ deploy: $(STAMP) ## put the deployments of prefect.yaml into the server, and wha
 worker: $(STAMP) ## run what is due, until Ctrl-C
 	@$(BIN)/python -m commands.worker
 
-run: $(STAMP) ## start FLOW=import-cases/file FILE=cases.csv (PLAN=1 CONNECTION=name) and follow it
+run: $(STAMP) ## start FLOW=import-cases/import-file FILE=cases.csv (PLAN=1 APPROVE=1 CONNECTION=name), follow it
 	@$(BIN)/python -m commands.run --flow "$(FLOW)" --file "$(FILE)" --called-from "$(CALLED_FROM)" \
-	  --connection "$(CONNECTION)" --run "$(RUN)" $(if $(PLAN),--plan)
+	  --connection "$(CONNECTION)" --run "$(RUN)" $(if $(PLAN),--plan) $(if $(APPROVE),--approve)
 
-codes: $(STAMP) ## write docs/codes.md anew, from the sentences in the code
+pages: $(STAMP) ## write docs/codes.md and docs/parameters.md anew, from the code
 	@$(BIN)/python -m commands.codes
+	@$(BIN)/python -m commands.parameters
 
 lock: ## resolve requirements.lock anew
 	@[ -x .venv-lock/bin/uv ] || { $(PYTHON) -m venv .venv-lock \
