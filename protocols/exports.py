@@ -82,8 +82,9 @@ def read_export(
     place = open_output(str(output))
     export = find_export(place, as_of, account)
     if profile == "full" and not wide_meta:
-        return _given(read_table(place, export, table, columns, check=check), as_pandas)
-    rows = _whole(place, export, table, profile, check)
+        rows = read_table(place, export, table, columns, check=check)
+    else:
+        rows = _whole(place, export, table, profile, check)
     if wide_meta:
         rows = _widened(rows, _whole(place, export, "case_meta", profile, check))
     if missing := set(columns or ()).difference(rows.column_names):

@@ -57,13 +57,14 @@ def read_table(
     *,
     check: bool = False,
 ) -> pa.Table:
-    """A table of the export, or some columns of it; with `check` its hash is looked at first.
+    """A table of the export, or those of these columns that it has, in its order; with `check` its
+    hash is looked at first.
 
     Raises:
         OutputError: it isn't there, or damaged.
     """
     with _reading(output, export, table, check) as file:
-        return pq.read_table(file, columns=columns and [*columns])
+        return pq.ParquetFile(file).read(columns=columns and [*columns])
 
 
 def read_pieces(

@@ -101,6 +101,9 @@ def test_what_there_is_not_is_refused_with_what_to_do(out: Path) -> None:
     export = publish_export(out, CASES)
     with pytest.raises(ValueError, match="there are cases, customers, case_meta, changes"):
         read_export("people", str(out))
+    with pytest.raises(ValueError, match="no column notices in this table"):
+        read_export("cases", str(out), columns=["ref", "notices", "id"])
+    assert read_export("cases", str(out), columns=["ref", "id"]).column_names == ["ref", "id"]
     with pytest.raises(ValueError, match="wide_meta"):
         read_export("customers", str(out), wide_meta=True)
     assert len(read_export("cases", str(out), account=OURS)) == 3

@@ -5,13 +5,16 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from made_exports import OURS, publish_export
 
 from protocols.exports import changes_since, export_views, read_export
 from protocols.pseudonymised import write_pseudonymised
 from protocols.reading.past_exports import PastExports
+from schemas.case_tables import FORMER_SCHEMAS
 from tasks.policy import OutputError
+from tasks.snapshot_tables import file_hash
 from tasks.snapshots import open_output
 from willsuite.errors import ConfigurationError
 
@@ -140,6 +143,20 @@ def test_a_filtered_or_damaged_export_is_not_copied(tmp_path: Path, out: Path, t
     with pytest.raises(OutputError, match="isn't what was exported"):
         write_pseudonymised(str(out), str(to))
     assert not (to / "latest.json").exists()
+
+
+def test_an_export_from_before_cases_had_times_is_copied_without_them(out: Path, to: Path) -> None:
+    export = publish_export(out, CASES, started_at="2026-02-01T00:00:00+00:00")
+    path, manifest = (out / "latest" / "cases.parquet", out / "manifests" / f"{export.name}.json")
+    former = pq.read_table(path).select(FORMER_SCHEMAS.cases.names)
+    pq.write_table(former, path)
+    content = json.loads(manifest.read_text())
+    content["files"]["cases.parquet"]["sha256"] = file_hash(path)
+    manifest.write_text(json.dumps(content))
+    write_pseudonymised(str(out), str(to))
+    copy = read_export("cases", str(to))
+    assert copy.column_names == ["id", "ref", "outward_postcode", "is_active"]
+    assert copy.equals(read_export("cases", str(out), profile="pseudonymised"))
 
 
 def test_old_copies_are_removed_and_the_hashes_stay_the_same(out: Path, to: Path) -> None:
