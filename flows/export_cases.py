@@ -5,7 +5,7 @@ the listing and its verification (`protocols/reading/listing.py`), what an incre
 of (`protocols/reading/increments.py`), files (`tasks/snapshot_tables.py`, `tasks/snapshots.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,7 +51,7 @@ from tasks.policy import RunError, log_for_people
 from tasks.progress import Progress, name_run
 from tasks.snapshot_tables import CHANGES_NAME, Listed, merge_snapshot, write_snapshot
 from tasks.snapshots import LATEST, Output, open_output
-from willsuite import CaseFilters
+from willsuite import CaseFilters, CrmField
 from willsuite.errors import RejectedError
 
 MOST_GONE = 0.05
@@ -112,9 +112,14 @@ class _Run:
     past: PastExports
     workspace: Path
     options: _Options
-    labels: Mapping[str, str | None]
+    fields: Sequence[CrmField]
     fields_note: str
     progress: Progress
+
+    @property
+    def labels(self) -> dict[str, str | None]:
+        """By CRM field id."""
+        return {field.id: field.field_label for field in self.fields}
 
     @property
     def tables(self) -> Path:
@@ -137,6 +142,7 @@ async def export_cases(
     allow_shrink: bool = False,
     full_after: float = 7,
     overlap_hours: float = WATERMARK_OVERLAP_HOURS,
+    group_readable: bool = False,
 ) -> ExportSummary:
     """Export every case, with its customers and CRM fields, to Parquet.
 
@@ -159,6 +165,7 @@ async def export_cases(
         overlap_hours: How far before the start of this export the next incremental one begins to
             read. Less than 26 may lose changes, since WillSuite doesn't say in which zone it
             keeps its times.
+        group_readable: Let the group of the output folder read what is published, too.
 
     Returns:
         An ExportSummary. A run that fails raises one of: willsuite.errors.WillSuiteError,
@@ -173,7 +180,8 @@ async def export_cases(
         async with connected(connection) as client:
             account = client.settings.account_name
             await name_run(f"export {mode}")
-            summary = await _export(open_output(str(output)), account, options)
+            place = open_output(str(output), group_readable=group_readable)
+            summary = await _export(place, account, options)
     except EXPECTED_ERRORS as error:
         return failed(error)  # type: ignore[return-value]
     await leave_summary(summary)
@@ -184,12 +192,12 @@ async def _export(output: Output, account: str, options: _Options) -> ExportSumm
     with output.workspace() as workspace:
         past = PastExports(output, account)
         past.refuse_another_account("give this export one another output folder")
-        labels, fields_note = await _field_labels()
+        fields, note = await _crm_fields()
         with Progress("export-cases-progress").shown() as progress:
-            run = _Run(output, past, workspace, options, labels, fields_note, progress)
+            run = _Run(output, past, workspace, options, fields, note, progress)
             made = await _made(run)
         name = f"{made.listing.started_at:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
-        manifest = manifest_of(name, made, account, options.overlap, fields_note)
+        manifest = manifest_of(name, made, account, options.overlap, fields, note)
         is_latest, pruned = _publish(output, past, run.tables, manifest, options.keep_last)
         await progress.finish()
     summary = _summary(output, made, manifest, is_latest, pruned)
@@ -244,12 +252,10 @@ async def _made_of_changes(run: _Run, base: Base) -> Made:
         NotIncremental: it can't be.
     """
     changed = await list_changed(base, run.workspace / "changed", run.progress)
-    listing = changed.listing
+    listing, relabel = changed.listing, run.fields_note == LABELS_READ
     _refuse_unverified(listing, run.options)
-    listed = Listed(listing.parts, sorted(listing.gone), run.labels, changed.birth_forms)
-    written = await merge_snapshot(
-        base.folder, listed, run.tables, relabel=run.fields_note == LABELS_READ
-    )
+    listed = _listed(run, listing, changed.birth_forms)
+    written = await merge_snapshot(base.folder, listed, run.tables, relabel=relabel)
     rows, changes = written.files["cases"].rows, written.changes
     assert rows == base.export.rows.cases + changes[ADDED] - changes[REMOVED]
     refuse_fewer(rows, changed)
@@ -265,7 +271,7 @@ async def _made_in_full(run: _Run, base: Base | None, *, is_filtered: bool) -> M
     _refuse_unverified(listing, run.options)
     if not is_filtered and not run.options.allow_shrink:
         _refuse_shrunken(listing, run.past.last_verified_full())
-    listed = Listed(listing.parts, sorted(listing.gone), run.labels, listing.birth_forms)
+    listed = _listed(run, listing, listing.birth_forms)
     before = base.folder if base else None
     written = await write_snapshot(listed, run.tables, before, with_changes=not is_filtered)
     assert written.files["cases"].rows == listing.rows, "what was listed is what was written"
@@ -277,6 +283,12 @@ async def _made_in_full(run: _Run, base: Base | None, *, is_filtered: bool) -> M
             base, changes, listing.started_at, run.workspace, run.progress
         )
     return Made("full", listing, written, base, listing.birth_forms, listing.counted, missed=missed)
+
+
+def _listed(run: _Run, listing: Listing, birth_forms: Mapping[str, int]) -> Listed:
+    assert listing.started_at is not None
+    gone = sorted(listing.gone)
+    return Listed(listing.parts, gone, run.labels, birth_forms, listing.started_at)
 
 
 def _refuse_unverified(listing: Listing, options: _Options) -> None:
@@ -355,19 +367,18 @@ def _wire_time(value: str | datetime | None) -> str | None:
     return (moment.astimezone(UTC) if moment.tzinfo else moment).strftime(WIRE_TIME)
 
 
-async def _field_labels() -> tuple[dict[str, str | None], str]:
-    """Labels by CRM field id, and a note for the manifest.
+async def _crm_fields() -> tuple[Sequence[CrmField], str]:
+    """The account's CRM fields, and a note for the manifest.
 
     Labels are a convenience: where they can't be read, the export goes on without.
     """
     try:
-        fields = await get_crm_fields()
+        return await get_crm_fields(), LABELS_READ
     except LABELS_ERRORS as error:
         status = getattr(error, "status", None)
         note = f"status {status}" if status else type(error).__name__
         get_run_logger().warning("GET /crm-fields: %s; labels stay empty.", note)
-        return {}, note
-    return {field.id: field.field_label for field in fields}, LABELS_READ
+        return (), note
 
 
 def _unverified(listing: Listing) -> str:

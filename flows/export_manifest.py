@@ -4,7 +4,7 @@ Belongs here: the words and numbers. Does not: how they come about (`export_case
 later run makes of a manifest (`protocols/reading/past_exports.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict
@@ -18,6 +18,7 @@ from schemas.case_changes import ADDED, CHANGED, REMOVED
 from schemas.case_tables import SCHEMA_VERSION, SCHEMAS
 from tasks.progress import show_result
 from tasks.snapshot_tables import CHANGES_NAME, Written
+from willsuite import CrmField
 
 MISSED_EVENT = "willsuite.export.missed-changes"
 """Emitted when a full export finds what incremental ones missed; `make alerts` waits for it."""
@@ -75,9 +76,12 @@ class Made:
 
 
 def manifest_of(
-    name: str, made: Made, account: str, overlap: timedelta, fields_note: str
+    name: str, made: Made, account: str, overlap: timedelta, fields: Sequence[CrmField], note: str
 ) -> dict[str, Any]:
-    """The manifest of the export whose snapshot is called `name`."""
+    """The manifest of the export whose snapshot is called `name`.
+
+    `fields` are the account's CRM fields, `note` says how they were had.
+    """
     listing, files = made.listing, made.written.files
     started_at = listing.started_at
     assert started_at is not None
@@ -106,7 +110,8 @@ def manifest_of(
         **_listed(listing),
         "list_leaves_people_out": people_left_out,
         "date_of_birth_forms": dict(made.birth_forms),
-        "crm_fields": fields_note,
+        "crm_fields": note,
+        "crm_field_options": {field.id: field.options for field in fields if field.options},
     }
 
 

@@ -1,27 +1,31 @@
 """Published exports, as a script or a notebook reads them; nothing is asked of WillSuite.
 
-Belongs here: which snapshot is meant, its tables, and what has changed since a watermark. Does not:
-making exports (`flows/export_cases.py`), or comparing files with cases (`reading/exported.py`).
+Belongs here: tables in the forms that readers want, what has changed since a watermark, and views
+for DuckDB. Does not: making exports (`flows/export_cases.py`), finding one
+(`reading/published.py`), copies without people (`pseudonymised.py`), or comparing files with cases
+(`reading/exported.py`).
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from protocols.reading.listing import WIRE_TIME
 from protocols.reading.past_exports import PastExport, PastExports
+from protocols.reading.published import find_export, moment, read_table
 from schemas.case_changes import net_changes
 from schemas.case_tables import PANDAS_TYPES, SCHEMAS
+from schemas.pseudonyms import PSEUDONYMISED, SOURCE_COLUMNS, pseudonymised
 from tasks.policy import OutputError
 from tasks.snapshot_tables import CHANGES_NAME
 from tasks.snapshots import Output, open_output
+from willsuite import load_pseudonym_key
 
 TableName = Literal["cases", "customers", "case_meta", "changes"]
+Profile = Literal["full", "pseudonymised"]
 _TABLES = (*SCHEMAS._fields, CHANGES_NAME)
 Table: TypeAlias = Any
 """An Arrow table, or a pandas frame where that is asked for."""
@@ -46,6 +50,7 @@ def read_export(
     columns: Sequence[str] | None = None,
     check: bool = False,
     as_pandas: bool = False,
+    profile: Profile = "full",
 ) -> Table:
     """A table of the latest export: an Arrow table, or a pandas frame.
 
@@ -59,22 +64,40 @@ def read_export(
         columns: of the table; all by default.
         check: compare the file with the hash in its manifest first.
         as_pandas: a pandas frame.
+        profile: "pseudonymised" gives a list of columns without people: hashes of ids and
+            references, with the key WILLSUITE_PSEUDONYM_KEY, years of birth, outward postcodes,
+            CRM values of closed lists.
 
     Raises:
         OutputError: there is no such export, it is another account's, or it is damaged.
-        ValueError: there is no such table, or it has no wide form.
+        ValueError: there is no such table, profile or column, or it has no wide form.
+        ConfigurationError: WILLSUITE_PSEUDONYM_KEY is missing or too short.
     """
+    if profile not in ("full", PSEUDONYMISED):
+        raise ValueError(f"There is no profile {profile!r}; there are full and pseudonymised.")
     if table not in _TABLES:
         raise ValueError(f"There is no table {table!r}; there are {', '.join(_TABLES)}.")
     if wide_meta and table != "cases":
         raise ValueError('wide_meta=True is a form of the table "cases".')
     place = open_output(str(output))
-    export = _export(place, as_of, account)
-    rows = _table(place, export, table, columns if not wide_meta else None, check)
+    export = find_export(place, as_of, account)
+    if profile == "full" and not wide_meta:
+        rows = read_table(place, export, table, columns, check=check)
+    else:
+        rows = _whole(place, export, table, profile, check)
     if wide_meta:
-        rows = _widened(rows, _table(place, export, "case_meta", None, check))
-        rows = rows.select(columns) if columns else rows
-    return _given(rows, as_pandas)
+        rows = _widened(rows, _whole(place, export, "case_meta", profile, check))
+    if missing := set(columns or ()).difference(rows.column_names):
+        raise ValueError(f"There is no column {', '.join(sorted(missing))} in this table.")
+    return _given(rows.select(columns) if columns else rows, as_pandas)
+
+
+def _whole(output: Output, export: PastExport, table: str, profile: str, check: bool) -> pa.Table:
+    if profile in ("full", export.profile):
+        return read_table(output, export, table, check=check)
+    key = load_pseudonym_key()
+    rows = read_table(output, export, table, SOURCE_COLUMNS[table], check=check)
+    return pseudonymised(table, rows, key, export.crm_field_options)
 
 
 def changes_since(
@@ -101,11 +124,66 @@ def changes_since(
             couldn't be compared: read the whole export again.
     """
     place = open_output(str(output))
-    latest = _export(place, None, account)
-    since = None if watermark is None else _moment(watermark).strftime(WIRE_TIME)
+    latest = find_export(place, None, account)
+    since = None if watermark is None else moment(watermark).strftime(WIRE_TIME)
     exports = [*_exports_since(PastExports(place, account or latest.account or ""), latest, since)]
-    tables = [_table(place, export, CHANGES_NAME, None, False) for export in reversed(exports)]
+    tables = [read_table(place, export, CHANGES_NAME) for export in reversed(exports)]
     return ChangesSince(_given(net_changes(tables), as_pandas), latest.watermark)
+
+
+def export_views(
+    output: str = "data/exports",
+    *,
+    as_of: datetime | str | None = None,
+    account: str | None = None,
+) -> str:
+    """SQL for DuckDB that makes views of the latest export.
+
+    `cases`, `customers`, `case_meta`, `changes` (where it has them), and `cases_wide`, which has a
+    column `meta:<label>` for each CRM field. All are of one export: run it again after the next.
+
+    Args:
+        output: as in `read_export`.
+        as_of: as in `read_export`.
+        account: as in `read_export`.
+
+    Raises:
+        OutputError: there is no such export, it is another account's, or it is damaged.
+    """
+    place = open_output(str(output))
+    export = find_export(place, as_of, account)
+    tables = [name for name in _TABLES if f"{name}.parquet" in export.files]
+    views = {
+        name: f"from read_parquet({_text(place.location(path))})"
+        for name in tables
+        for path in [f"{export.snapshot}/{name}.parquet"]
+    }
+    meta = read_table(place, export, "case_meta", ["field_id", "field_label"])
+    views["cases_wide"] = _wide_query(_meta_columns(meta))
+    return "\n".join(f"create or replace view {name} as {sql};" for name, sql in views.items())
+
+
+def _wide_query(meta_columns: Mapping[str, str]) -> str:
+    if not meta_columns:
+        return "from cases"
+    values = ", ".join(
+        f"max(value) filter (where field_id = {_text(field_id)}) as {_name(column)}"
+        for field_id, column in meta_columns.items()
+    )
+    wide = f"from case_meta select case_id, {values} group by case_id"
+    return (
+        f"from cases left join ({wide}) wide on case_id = id select cases.*, wide.* exclude case_id"
+    )
+
+
+def _text(value: str) -> str:
+    """As a text in SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _name(value: str) -> str:
+    """As a name in SQL."""
+    return '"' + value.replace('"', '""') + '"'
 
 
 def _exports_since(
@@ -130,71 +208,27 @@ def _exports_since(
         export = earlier
 
 
-def _export(output: Output, as_of: datetime | str | None, account: str | None) -> PastExport:
-    """The export that is meant."""
-    past = PastExports(output, account or PastExports(output, "").owner() or "")
-    if account:
-        past.refuse_another_account("name the folder of this account's exports")
-    if as_of is None:
-        export = past.named() or past.current()
-    else:
-        moment = _moment(as_of)
-        by_then = (each for each in past.published() if _moment(each.started_at) <= moment)
-        export = next(by_then, None)
-    if export is None:
-        when = "" if as_of is None else " from before that time"
-        raise OutputError(
-            f"There is no export of all cases{when} in {output.location('').rstrip('/')}; run "
-            "export-cases first."
-        )
-    return export
-
-
-def _moment(value: datetime | str) -> datetime:
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _table(
-    output: Output, export: PastExport, table: str, columns: Sequence[str] | None, check: bool
-) -> pa.Table:
-    name = f"{export.snapshot}/{table}.parquet"
-    try:
-        file = output.open(name)
-        if file is not None:
-            with file:
-                if check:
-                    known = export.files.get(f"{table}.parquet")
-                    if known is None or _hash(file) != known.sha256:
-                        raise OutputError(
-                            f"{output.location(name)} isn't what was exported; read an earlier one "
-                            "(as_of), or export again."
-                        )
-                return pq.read_table(file, columns=columns and [*columns])
-    except (pa.ArrowException, OSError):
-        pass
-    raise OutputError(f"{output.location(name)} can't be read; export again.")
-
-
-def _hash(file: Any) -> str:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    file.seek(0)
-    return digest
-
-
 def _widened(cases: pa.Table, case_meta: pa.Table) -> pa.Table:
-    """`cases` with a column for each CRM field; of one label's several fields with their ids."""
-    last_labels = dict(
-        zip(case_meta["field_id"].to_pylist(), case_meta["field_label"].to_pylist(), strict=True)
-    )
-    labels = list(last_labels.values())
-    for field_id, label in sorted(last_labels.items()):
+    """`cases` with a column for each CRM field."""
+    for field_id, name in _meta_columns(case_meta).items():
         of_field = case_meta.filter(pc.equal(case_meta["field_id"], field_id))
         places = pc.index_in(cases["id"], value_set=of_field["case_id"].combine_chunks())
-        is_clear = label and labels.count(label) == 1
-        name = label if is_clear else f"{label} ({field_id})" if label else field_id
-        cases = cases.append_column(f"meta:{name}", of_field["value"].take(places))
+        cases = cases.append_column(name, of_field["value"].take(places))
     return cases
+
+
+def _meta_columns(case_meta: pa.Table) -> dict[str, str]:
+    """Names of columns by CRM field; of one label's several fields with their ids."""
+    fields = case_meta.group_by(["field_id", "field_label"]).aggregate([]).to_pylist()
+    fields.sort(key=lambda field: field["field_label"] or "")
+    by_id = {each["field_id"]: each["field_label"] for each in fields}
+    # for DuckDB's names big and small letters are the same
+    labels = [(label or "").casefold() for label in by_id.values()]
+    names = {}
+    for field_id, label in sorted(by_id.items()):
+        is_clear = label and labels.count(label.casefold()) == 1
+        names[field_id] = label if is_clear else f"{label} ({field_id})" if label else field_id
+    return {field_id: f"meta:{name}" for field_id, name in names.items()}
 
 
 def _given(table: pa.Table, as_pandas: bool) -> Any:

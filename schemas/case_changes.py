@@ -1,7 +1,8 @@
 """What is different between two exports, case by case.
 
-Belongs here: comparing tables (`case_tables.py`), the table of changes, and putting several of
-these together. Does not: reading or writing files (`tasks/snapshot_tables.py`).
+Belongs here: comparing tables (`case_tables.py`), the table of changes, putting several of these
+together, and when cases were new and changed. Does not: reading or writing files
+(`tasks/snapshot_tables.py`).
 
 A row of changes says that the rows of one case in one table were `added`, `changed` or `removed`.
 A case all of whose people went is `removed` from `customers` and stays in `cases`. `columns` names
@@ -11,11 +12,12 @@ went), CRM field ids for `case_meta`. A label that was renamed changes no case.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.case_tables import METADATA, SCHEMAS, CaseTables
+from schemas.case_tables import METADATA, MOMENT, SCHEMAS, SEEN, CaseTables
 
 ADDED, CHANGED, REMOVED = "added", "changed", "removed"
 _COLUMNS = pa.list_(pa.string())
@@ -30,7 +32,7 @@ CASE_KEYS = CaseTables("id", "case_id", "case_id")
 """The column by which each table is sorted."""
 _ROW_KEYS = CaseTables("id", "id", "field_id")
 """What tells a case's rows apart."""
-_NOT_COMPARED = ("field_label",)
+_NOT_COMPARED = {"field_label", *SEEN}
 _NAMES = CaseTables(*CaseTables._fields)
 
 
@@ -38,6 +40,22 @@ def changes_between(old: CaseTables, new: CaseTables) -> pa.Table:
     """How the cases of `new` differ from those of `old`, sorted by table and id."""
     found = map(_changes, _NAMES, old, new)
     return pa.concat_tables([CHANGES.empty_table(), *found])
+
+
+def dated(cases: pa.Table, before: pa.Table, changes: pa.Table, now: datetime) -> pa.Table:
+    """`cases` with when an export first saw each, and when it last saw it changed.
+
+    Where the export before has the case, the times in its `before` stay, if it wasn't changed; what
+    is new, or isn't known, is of now.
+    """
+    places = pc.index_in(cases["id"], value_set=_flat(before["id"]))
+    unchanged = pc.invert(pc.is_in(cases["id"], value_set=_flat(changes["id"])))
+    for name, is_kept in zip(SEEN, (True, unchanged), strict=True):
+        times = pc.if_else(is_kept, before[name].take(places), pa.scalar(None, MOMENT))
+        times = pc.fill_null(times, pa.scalar(now, MOMENT))
+        place = cases.schema.get_field_index(name)
+        cases = cases.set_column(place, cases.field(place), times)
+    return cases
 
 
 def count_changes(changes: pa.Table) -> Counter[str]:
@@ -77,6 +95,8 @@ def net_changes(in_order: Iterable[pa.Table]) -> pa.Table:
 
 def _changes(name: str, old: pa.Table, new: pa.Table) -> pa.Table:
     case_key = getattr(CASE_KEYS, name)
+    compared = [column for column in new.column_names if column not in _NOT_COMPARED]
+    old, new = old.select(compared), new.select(compared)
     if not len(old) or not len(new):
         rows, change = (new, ADDED) if len(new) else (old, REMOVED)
         ids = pc.unique(rows[case_key])
@@ -130,7 +150,7 @@ def _differences(name: str, old: pa.Table, new: pa.Table) -> Iterator[tuple[str,
     after = new.filter(pc.is_valid(places))
     before = old.take(pc.drop_null(places))
     for column in new.column_names:
-        if column not in _NOT_COMPARED and not before[column].equals(after[column]):
+        if not before[column].equals(after[column]):
             yield from told(after, _differs(before[column], after[column]), column)
 
 

@@ -12,7 +12,9 @@ Columns are the vendor's fields under their wire names, with these decisions:
 - `is_active` and `is_deceased` are booleans, whether 0/1, "0"/"1" or true/false came; null where
   the field was missing or unreadable;
 - `customers.case_id` is the id of the case the customer came in, `case_meta.value` is text;
-- `extra` is a JSON object of the fields that aren't documented, null where there are none.
+- `extra` is a JSON object of the fields that aren't documented, null where there are none;
+- `first_seen` and `last_changed` are times of our exports (`case_changes.dated`), not the vendor's:
+  an answer has none.
 
 The schemas are constants: a table without rows, or a column without values, has the same types.
 """
@@ -29,7 +31,9 @@ import pyarrow.compute as pc
 
 from schemas.birth_dates import birth_days, birth_forms
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
+FORMER_VERSION = "3"
+"""Its exports, which lack `SEEN` only, are carried on from."""
 
 METADATA = {"willsuite_schema_version": SCHEMA_VERSION}
 """Of every published table."""
@@ -51,10 +55,12 @@ def _texts(names: Iterable[str]) -> list[pa.Field]:
     return [pa.field(name, pa.string()) for name in names]
 
 
-CASES = pa.schema(
-    [_key("id"), *_texts(_CASE_TEXTS), pa.field("is_active", pa.bool_()), *_texts(("extra",))],
-    metadata=METADATA,
+MOMENT = pa.timestamp("us", "UTC")
+SEEN = ("first_seen", "last_changed")
+_CASE = pa.schema(
+    [_key("id"), *_texts(_CASE_TEXTS), pa.field("is_active", pa.bool_()), *_texts(("extra",))]
 )
+CASES = pa.schema([*_CASE, *(pa.field(name, MOMENT) for name in SEEN)], metadata=METADATA)
 CUSTOMERS = pa.schema(
     [
         _key("id"),
@@ -77,7 +83,7 @@ _META_ENTRY = pa.struct([CASE_META.field("field_id"), CASE_META.field("value")])
 FETCH_NUMBER = "_fetch_number"
 NESTED = pa.schema(
     [
-        *CASES,
+        *_CASE,
         pa.field("customers", pa.list_(_PERSON)),
         pa.field("meta", pa.list_(_META_ENTRY)),
         pa.field(FETCH_NUMBER, pa.int64()),
@@ -106,6 +112,7 @@ class CaseTables(NamedTuple):
 
 
 SCHEMAS = CaseTables(CASES, CUSTOMERS, CASE_META)
+FORMER_SCHEMAS = SCHEMAS._replace(cases=_CASE)
 
 
 class TableError(Exception):
@@ -138,7 +145,7 @@ def nested_cases(columns: CaseColumns, fetch_number: int) -> tuple[pa.Table, Cou
     field_ids, values = zip(*entries, strict=True) if entries else ((), ())
     entry_arrays = [pa.array(field_ids, pa.string()), pa.array(values, pa.string())]
     arrays = [
-        *(_array(columns.cases, field, unread, "case") for field in CASES),
+        *(_array(columns.cases, field, unread, "case") for field in _CASE),
         _lists(columns.customer_counts, people, _PERSON),
         _lists([len(meta) for meta in columns.metas], entry_arrays, _META_ENTRY),
         pa.array([fetch_number] * count, pa.int64()),
@@ -187,7 +194,7 @@ def birth_forms_in(nested: pa.Table) -> Counter[str]:
 def flat_tables(
     nested: pa.Table, field_labels: Mapping[str, str | None], forms: Mapping[str, int]
 ) -> CaseTables:
-    """The three tables of `nested`.
+    """The three tables of `nested`, without the times of `SEEN`.
 
     `field_labels` maps CRM field ids to labels, `forms` are the account's of dates of birth.
     """
@@ -200,13 +207,20 @@ def flat_tables(
     meta_parents, entries = _flattened(nested["meta"])
     field_ids, values = entries.flatten()
     return CaseTables(
-        cases=nested.select(CASES.names).cast(CASES),
+        cases=with_null_columns(nested.select(_CASE.names), CASES),
         customers=pa.table([person[name] for name in CUSTOMERS.names], schema=CUSTOMERS),
         case_meta=pa.table(
             [ids.take(meta_parents), field_ids, _labels(field_ids, field_labels), values],
             schema=CASE_META,
         ),
     )
+
+
+def with_null_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table`, which has the first columns of `schema`, with all of them."""
+    for field in list(schema)[table.num_columns :]:
+        table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.cast(schema)
 
 
 def relabelled(case_meta: pa.Table, field_labels: Mapping[str, str | None]) -> pa.Table:
@@ -265,7 +279,11 @@ def _flattened(lists: pa.ChunkedArray) -> tuple[pa.Array, pa.StructArray]:
     return pc.list_parent_indices(array), pc.list_flatten(array)
 
 
-PANDAS_TYPES = {pa.bool_(): pd.BooleanDtype(), pa.date32(): pd.ArrowDtype(pa.date32())}
+PANDAS_TYPES = {
+    pa.bool_(): pd.BooleanDtype(),
+    pa.date32(): pd.ArrowDtype(pa.date32()),
+    MOMENT: pd.DatetimeTZDtype("us", "UTC"),
+}
 
 
 def _model(schema: pa.Schema, *, unique: list[str] | None) -> pandera.DataFrameSchema:

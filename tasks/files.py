@@ -1,4 +1,5 @@
-"""Files that hold clients' data: readable by their owner alone, and whole or not there at all.
+"""Files that hold clients' data: readable by their owner alone (unless the group is let in), and
+whole or not there at all.
 
 Belongs here: creating, syncing and replacing single files and folders.
 Does not: what is in them.
@@ -7,6 +8,7 @@ Does not: what is in them.
 import errno
 import logging
 import os
+import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -35,7 +37,15 @@ def private_path(path: Path) -> str:
     return str(path)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def open_to_group(path: Path) -> None:
+    """Let the group read the file, or look into the folder, where it may not yet."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    bits = stat.S_IRGRP | stat.S_IXGRP if path.is_dir() else stat.S_IRGRP
+    if mode | bits != mode:
+        path.chmod(mode | bits)
+
+
+def write_atomically(path: Path, content: bytes, *, group_readable: bool = False) -> None:
     """Put `content` at `path` so that every reader finds the old file or the new one, whole."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     try:
@@ -43,6 +53,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if group_readable:
+            open_to_group(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

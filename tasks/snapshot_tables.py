@@ -13,22 +13,26 @@ import contextlib
 import hashlib
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.case_changes import CASE_KEYS, CHANGES, changes_between, count_changes
+from schemas.case_changes import CASE_KEYS, CHANGES, changes_between, count_changes, dated
 from schemas.case_tables import (
+    FORMER_SCHEMAS,
     SCHEMAS,
+    SEEN,
     CaseTables,
     TableError,
     check_tables,
     flat_tables,
     relabelled,
+    with_null_columns,
 )
 from tasks.files import private_folder, private_path, sync_file
 from tasks.policy import RunError, file_task
@@ -38,7 +42,7 @@ CHANGES_NAME = "changes"
 CASES_A_GROUP = 2 * ROWS_AT_ONCE
 """Where a range has grown by what was added to it, it becomes two row groups of cases."""
 _DICTIONARY_COLUMNS = {
-    "cases": [],
+    "cases": [*SEEN],
     "customers": ["title", "gender", "marital_status"],
     "case_meta": ["field_id", "field_label"],
     CHANGES_NAME: ["table", "change", "columns.list.element"],
@@ -77,6 +81,8 @@ class Listed:
     """CRM field ids to labels."""
     birth_forms: Mapping[str, int]
     """How many dates of birth the account has in which form."""
+    seen_at: datetime
+    """The start of the run: when what is new in it was first seen."""
 
 
 class CaseFiles:
@@ -104,7 +110,8 @@ class _SortedFile:
         self._file = pq.ParquetFile(path)
         self._schema: pa.Schema = getattr(SCHEMAS, name)
         self._key: str = getattr(CASE_KEYS, name)
-        if not self._file.schema_arrow.equals(self._schema):
+        is_known = (self._schema, getattr(FORMER_SCHEMAS, name))
+        if not any(map(self._file.schema_arrow.equals, is_known)):
             raise pa.ArrowInvalid(f"{name} has other columns")
         self._next = 0
         self._waiting = self._schema.empty_table()
@@ -120,7 +127,7 @@ class _SortedFile:
             if not len(self._waiting):
                 # threads would hold the columns of a group in memory side by side
                 group = self._file.read_row_group(self._next, use_threads=False)
-                self._waiting = group.cast(self._schema)
+                self._waiting = with_null_columns(group, self._schema)
                 self._next += 1
             count = len(self._waiting)
             if bound is not None:
@@ -183,10 +190,12 @@ def _write(listed: Listed, folder: Path, before: Path | None, with_changes: bool
     with _Writer(folder, with_changes) as writer:
         last = None
         for new in _tables_of(listed):
-            writer.write(new)
             if with_changes and len(new.cases):
                 last = new.cases["id"][-1].as_py()
-                writer.note(earlier.until(last) if earlier else _NOTHING, new)
+                old = earlier.until(last) if earlier else _NOTHING
+                changes = writer.note(old, new)
+                new = _dated(new, old, changes, listed)  # noqa: PLW2901
+            writer.write(new)
             # else the pool keeps what the largest pieces needed, and the peak creeps up
             pa.default_memory_pool().release_unused()
         if earlier and with_changes:
@@ -206,13 +215,17 @@ def _merge(before: Path, changed: Listed, folder: Path, relabel: bool) -> Writte
             old, new = earlier.until(bound), now.until(bound)
             ids = pa.concat_arrays([*new.cases["id"].chunks, gone])
             kept, replaced = _parted(old, ids)
-            writer.note(replaced, new)
-            rows = _in_order(kept, new)
+            changes = writer.note(replaced, new)
+            rows = _dated(_in_order(kept, new), old, changes, changed)
             if relabel:
                 rows = rows._replace(case_meta=relabelled(rows.case_meta, changed.field_labels))
             writer.write(rows)
             pa.default_memory_pool().release_unused()
     return writer.finished()
+
+
+def _dated(new: CaseTables, old: CaseTables, changes: pa.Table, listed: Listed) -> CaseTables:
+    return new._replace(cases=dated(new.cases, old.cases, changes, listed.seen_at))
 
 
 def _bounds_after(last: str | None, bounds: Sequence[str]) -> list[str | None]:
@@ -277,12 +290,13 @@ class _Writer(contextlib.ExitStack):
         for name, table in tables._asdict().items():
             self._write(name, table)
 
-    def note(self, old: CaseTables, new: CaseTables) -> None:
-        """What has become of these cases."""
+    def note(self, old: CaseTables, new: CaseTables) -> pa.Table:
+        """What has become of these cases; the changes are given, too."""
         changes = changes_between(old, new)
         if len(changes):
             self._write(CHANGES_NAME, changes)
             self._changes += count_changes(changes)
+        return changes
 
     def finished(self) -> Written:
         """After the end of the `with`."""
@@ -303,6 +317,16 @@ def _parquet_writer(path: Path, name: str) -> pq.ParquetWriter:
         compression_level=1,
         use_dictionary=_DICTIONARY_COLUMNS[name] or False,
     )
+
+
+def write_table_file(pieces: Iterable[pa.Table], schema: pa.Schema, path: Path) -> TableFile:
+    """Write a table of any columns as one file, synced."""
+    rows = 0
+    with pq.ParquetWriter(private_path(path), schema, compression="zstd") as writer:
+        for piece in pieces:
+            writer.write_table(piece)
+            rows += len(piece)
+    return _finished(path, rows)
 
 
 def _finished(path: Path, rows: int) -> TableFile:

@@ -30,7 +30,13 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from schemas.case_tables import SCHEMAS
-from tasks.files import private_file, private_folder, sync_folder, write_atomically
+from tasks.files import (
+    open_to_group,
+    private_file,
+    private_folder,
+    sync_folder,
+    write_atomically,
+)
 from tasks.policy import OutputError
 from tasks.workspace import run_workspace
 
@@ -95,22 +101,34 @@ class Output(ABC):
         return content
 
 
-def open_output(output: str) -> Output:
+def open_output(output: str, *, group_readable: bool = False) -> Output:
     """The output at a local path or a URL that pyarrow's file systems know (`s3://…`).
 
+    Args:
+        output: path or URL.
+        group_readable: let the folder's group read what is published from now on.
+
     Raises:
-        OutputError: it isn't a place that can be written to.
+        OutputError: it isn't a place that can be written to, or has no groups.
     """
     if "://" in output and not output.startswith("file://"):
+        if group_readable:
+            raise OutputError(
+                "group_readable is for folders; say who may read a bucket where it is administered."
+            )
         return RemoteOutput(output)
-    return LocalOutput(Path(output.removeprefix("file://")))
+    return LocalOutput(Path(output.removeprefix("file://")), group_readable=group_readable)
 
 
 class LocalOutput(Output):
-    """A folder of this machine; a lock keeps a second export out."""
+    """A folder of this machine; a lock keeps a second export out.
 
-    def __init__(self, root: Path) -> None:
+    What a run has under way stays its owner's, even where the group may read what is published.
+    """
+
+    def __init__(self, root: Path, *, group_readable: bool = False) -> None:
         self._root = root
+        self._group_readable = group_readable
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -119,7 +137,7 @@ class LocalOutput(Output):
         Beside the snapshots, so that publishing is a rename on one file system.
         """
         with _explained(f"Cannot write to the output folder {self._root}"):
-            private_folder(self._root)
+            self._folder(self._root)
             lock = filelock.FileLock(self._root / ".lock", timeout=0, mode=0o600)
             try:
                 lock.acquire()
@@ -162,18 +180,33 @@ class LocalOutput(Output):
     def publish(self, tables: Path, name: str, manifest: Mapping[str, Any]) -> None:
         """As `Output.publish`: renames, each synced before the next step."""
         with _explained(f"Cannot publish the snapshot in {self._root}"):
+            if self._group_readable:
+                for path in (*tables.iterdir(), tables):
+                    open_to_group(path)
             sync_folder(tables)
-            snapshots = private_folder(self._root / "snapshots")
-            manifests = private_folder(self._root / "manifests")
+            snapshots = self._folder(self._root / "snapshots")
+            manifests = self._folder(self._root / "manifests")
             tables.rename(snapshots / name)
             sync_folder(snapshots)
-            write_atomically(manifests / f"{name}.json", _json(manifest))
+            self._write(manifests / f"{name}.json", manifest)
 
     def point(self, pointer: Mapping[str, Any]) -> None:
         """As `Output.point`."""
         with _explained(f"Cannot name the latest snapshot in {self._root}"):
             self._link(pointer["snapshot"])
-            write_atomically(self._root / LATEST, _json(pointer))
+            self._write(self._root / LATEST, pointer)
+
+    def _write(self, path: Path, content: Mapping[str, Any]) -> None:
+        write_atomically(path, _json(content), group_readable=self._group_readable)
+
+    def _folder(self, path: Path) -> Path:
+        """`path`, made with its parents where they aren't there; the group gets into these."""
+        new = [folder for folder in (path, *path.parents) if not folder.exists()]
+        private_folder(path)
+        if self._group_readable:
+            for folder in {path, *new}:
+                open_to_group(folder)
+        return path
 
     def _link(self, snapshot: str) -> None:
         """Swap the convenience link; a file system without links just hasn't got it."""

@@ -18,7 +18,7 @@ from willsuite.bodies import (
 )
 from willsuite.client import CaseFilters, WillSuiteClient
 from willsuite.records import ApiJob, Appointment, Case, CasesPage, CrmField, Customer
-from willsuite.settings import Settings, load_settings
+from willsuite.settings import Settings, load_pseudonym_key, load_settings
 from willsuite.times import ServerTime, read_time
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "appointment_update",
     "bulk_update",
     "case_update",
+    "load_pseudonym_key",
     "load_settings",
     "new_appointment",
     "new_case",

@@ -11,7 +11,7 @@ import hashlib
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,6 +23,7 @@ from willsuite.errors import ConfigurationError
 PROJECT = Path(__file__).resolve().parent.parent
 """Where `.env` is looked for, too: a notebook may be in any folder."""
 DEFAULT_BASE_URL = "https://client.willsuite.co.uk/engine/api"
+LEAST_KEY_LETTERS = 32
 
 
 def _is_loopback(host: str) -> bool:
@@ -78,7 +79,14 @@ def _checked_case_url(url: str) -> str:
     return url
 
 
+_AnySettings = TypeVar("_AnySettings", bound=BaseSettings)
 Url = Annotated[str, AfterValidator(_checked_url)]
+
+
+def _checked_key(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < LEAST_KEY_LETTERS:
+        raise ValueError(f"must have at least {LEAST_KEY_LETTERS} characters")
+    return key
 
 
 class Settings(BaseSettings):
@@ -136,14 +144,36 @@ class Settings(BaseSettings):
         return self.token_url or f"{self.base_url}/oauth/token"
 
 
+class _PseudonymSettings(BaseSettings):
+    """Apart from `Settings`: who makes pseudonyms may have no keys of the API."""
+
+    model_config = Settings.model_config
+
+    pseudonym_key: Annotated[SecretStr, AfterValidator(_checked_key)]
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment and `.env`; `overrides` win over both.
 
     Raises:
         ConfigurationError: something is missing or can't be right; one sentence.
     """
+    return _loaded(Settings, overrides)
+
+
+def load_pseudonym_key() -> bytes:
+    """The key of pseudonyms, `WILLSUITE_PSEUDONYM_KEY`.
+
+    Raises:
+        ConfigurationError: it is missing or too short; one sentence.
+    """
+    key = _loaded(_PseudonymSettings, {}).pseudonym_key
+    return key.get_secret_value().encode()
+
+
+def _loaded(kind: type[_AnySettings], values: dict[str, Any]) -> _AnySettings:
     try:
-        return Settings(**overrides)
+        return kind(**values)
     except ValidationError as error:
         raise ConfigurationError(_sentence(error)) from None
     except UnicodeDecodeError:

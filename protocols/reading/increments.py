@@ -23,7 +23,7 @@ from protocols.reading.lookup import ids_changed_since
 from protocols.reading.past_exports import PastExport, PastExports
 from protocols.reading.shown_people import complete_people
 from schemas.birth_dates import DAY_FIRST, MONTH_FIRST
-from schemas.case_tables import SCHEMA_VERSION, SCHEMAS
+from schemas.case_tables import FORMER_VERSION, SCHEMA_VERSION, SCHEMAS
 from tasks.cases import count_cases, get_cases
 from tasks.files import private_folder
 from tasks.policy import file_task
@@ -105,7 +105,7 @@ def _find_base(output: Output, past: PastExports, folder: Path) -> Base | str:
     export = past.current()
     if export is None:
         return "there is no export of all cases before it"
-    if export.schema_version != SCHEMA_VERSION:
+    if export.schema_version not in (SCHEMA_VERSION, FORMER_VERSION):
         return "the last export has other columns (it is of another version)"
     for table in SCHEMAS._fields:
         name = f"{table}.parquet"

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from protocols.reading.verification import Verification
+from schemas.pseudonyms import PSEUDONYMISED
 from tasks.policy import OutputError
 from tasks.snapshots import Output
 
@@ -50,6 +51,10 @@ class PastExport(msgspec.Struct):
     schema_version: str = ""
     files: dict[str, _File] = {}
     date_of_birth_forms: dict[str, int] = {}
+    crm_field_options: dict[str, list[str]] = {}
+    """The words of CRM fields with a closed list, by field id."""
+    profile: str = "full"
+    """pseudonymised in a copy without people (`protocols/pseudonymised.py`)."""
     list_leaves_people_out: bool = False
     changes: Compared | None = None
 
@@ -91,10 +96,12 @@ class PastExports:
         Raises:
             OutputError: they are another account's.
         """
-        owner = self.owner()
+        owner, place = self.owner(), self._output.location("").rstrip("/")
         if owner not in (None, self._account):
+            if owner.endswith(PSEUDONYMISED):
+                raise OutputError(f"The exports in {place} are pseudonymised copies: {instead}.")
             raise OutputError(
-                f"The exports in {self._output.location('').rstrip('/')} are of another WillSuite "
+                f"The exports in {place} are of another WillSuite "
                 f"account ({owner}): {instead}, or, if these are renewed API keys of that account, "
                 f"set WILLSUITE_ACCOUNT={owner} (or `account` in the connection block)."
             )

@@ -20,12 +20,13 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.export_cases import ShrunkenExportError, UnverifiedExportError, export_cases
+from protocols.pseudonymised import write_pseudonymised
 from sandbox.faults import Action, Change, Drip, Drop, Fault, Html, Status, Truncate
 from sandbox.people import CRM_FIELDS, case_of
 from sandbox.server import Sandbox
 from sandbox.store import Store
 from sandbox.views import Views
-from schemas.case_tables import SCHEMAS
+from schemas.case_tables import SCHEMAS, SEEN
 from tasks.policy import OutputError, RunError
 from tasks.snapshots import LocalOutput
 from willsuite import load_settings
@@ -62,9 +63,11 @@ def manifest_of(output: Path) -> dict[str, Any]:
 
 
 def published(output: Path) -> dict[str, list[dict[str, Any]]]:
-    """The tables that latest.json names, as rows."""
+    """The tables that latest.json names, as rows, without the times of our own."""
     folder = output / latest(output)["snapshot"]
-    return {name: pq.read_table(folder / f"{name}.parquet").to_pylist() for name in SCHEMAS._fields}
+    read = {name: pq.read_table(folder / f"{name}.parquet") for name in SCHEMAS._fields}
+    read["cases"] = read["cases"].drop_columns([*SEEN])
+    return {name: table.to_pylist() for name, table in read.items()}
 
 
 def expected(store: Store) -> dict[str, list[dict[str, Any]]]:
@@ -73,7 +76,7 @@ def expected(store: Store) -> dict[str, list[dict[str, Any]]]:
     for case_id in store.ids:
         case = store.case(case_id)
         assert case is not None
-        row = {name: case.get(name) for name in SCHEMAS.cases.names}
+        row = {name: case.get(name) for name in SCHEMAS.cases.names if name not in SEEN}
         tables["cases"].append(row | {"is_active": bool(case["is_active"])})
         for person in case["customers"]:
             row = {name: person.get(name) for name in SCHEMAS.customers.names}
@@ -478,6 +481,32 @@ def test_files_are_for_their_owner_only_and_nothing_temporary_is_left(
     assert {path.name for path in output.iterdir()} == {
         ".lock", "latest", "latest.json", "manifests", "snapshots",
     }  # fmt: skip
+
+
+def test_a_group_may_read_an_export_where_it_shall_or_a_copy_without_the_people(
+    start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_sandbox(cases=60)
+    output, to = tmp_path / "out", tmp_path / "copies"
+    export(output, group_readable=True)
+    for path in [output, *output.rglob("*")]:
+        if not path.is_symlink() and path.name != ".lock":
+            mode = stat.S_IMODE(path.stat().st_mode)
+            assert mode == (0o750 if path.is_dir() else 0o640), path
+
+    monkeypatch.setenv("WILLSUITE_PSEUDONYM_KEY", "k" * 32)
+    write_pseudonymised(str(output), str(to))
+    told = {(row["field_label"], row["value"]) for row in published_meta(to)}
+    lists = {field["field_label"]: field["options"] for field in CRM_FIELDS if field["options"]}
+    assert told
+    assert all(value in lists.get(label, ()) for label, value in told)
+    state = end_of(to)
+    assert state.is_failed()
+    assert "are pseudonymised copies: give this export one another" in str(state.message)
+
+
+def published_meta(output: Path) -> list[dict[str, Any]]:
+    return list(pq.read_table(output / "latest" / "case_meta.parquet").to_pylist())
 
 
 def test_the_watermark_is_26_hours_before_the_servers_own_start(

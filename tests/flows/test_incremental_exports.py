@@ -20,6 +20,7 @@ from test_export_cases import (
 
 from sandbox.faults import Change, Fault
 from sandbox.server import Sandbox
+from schemas.case_tables import SEEN
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -37,6 +38,12 @@ def changes_of(output: Path) -> list[tuple[str, str, str, list[str]]]:
     return [tuple(row.values()) for row in rows]  # type: ignore[misc]
 
 
+def seen(output: Path) -> dict[str, list[str]]:
+    """When exports first saw each case, and last saw it changed."""
+    rows = pq.read_table(output / latest(output)["snapshot"] / "cases.parquet").to_pylist()
+    return {row["id"]: [row[name].isoformat() for name in SEEN] for row in rows}
+
+
 def listed(sandbox: Sandbox) -> list[dict[str, str]]:
     return [seen.query for seen in sandbox.requests if seen.path == "/cases"]
 
@@ -49,6 +56,9 @@ def test_an_incremental_export_reads_what_changed_and_has_all_but_the_deletions(
     assert (first["mode"], first["added"]) == ("full", 450)
     assert "no export of all cases before it" in manifest_of(output)["reason"]
     watermark = latest(output)["watermark"]
+    seen_before = seen(output)
+    began = manifest_of(output)["started_at"]
+    assert {*map(tuple, seen_before.values())} == {(began, began)}
 
     store = sandbox.store
     one, two, gone = store.ids[3], store.ids[400], store.ids[77]
@@ -65,6 +75,9 @@ def test_an_incremental_export_reads_what_changed_and_has_all_but_the_deletions(
     assert "+1 cases, 2 changed, 0 gone" in said
     assert ("cases", one, "changed", ["notes"]) in changes_of(output)
     manifest = manifest_of(output)
+    now = manifest["started_at"]
+    news = {one: [began, now], two: [began, now], newcomer(1)["id"]: [now, now]}
+    assert seen(output) == seen_before | news
     assert (manifest["mode"], manifest["reason"]) == ("incremental", None)
     assert manifest["changes"]["compared_with"] == Path(first["snapshot"]).name
     assert manifest["changed_since"] == watermark
@@ -75,6 +88,8 @@ def test_an_incremental_export_reads_what_changed_and_has_all_but_the_deletions(
 
     assert "+0 cases, 0 changed, 1 gone" in message_of(output, mode="auto", full_after=0)
     assert published(output) == expected(store)
+    del seen_before[gone]
+    assert seen(output) == seen_before | news
     assert "the last time was 0 days ago or more" in manifest_of(output)["reason"]
     assert manifest_of(output)["missed_by_incremental"] == 0
     assert export(output, mode="auto")["mode"] == "incremental"

@@ -2,15 +2,18 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from made_exports import OURS, publish_export
 
-from protocols.exports import changes_since, read_export
+from protocols.exports import changes_since, export_views, read_export
 from schemas.case_changes import CHANGES
 from schemas.case_tables import SCHEMAS
 from tasks.policy import OutputError
@@ -98,6 +101,9 @@ def test_what_there_is_not_is_refused_with_what_to_do(out: Path) -> None:
     export = publish_export(out, CASES)
     with pytest.raises(ValueError, match="there are cases, customers, case_meta, changes"):
         read_export("people", str(out))
+    with pytest.raises(ValueError, match="no column notices in this table"):
+        read_export("cases", str(out), columns=["ref", "notices", "id"])
+    assert read_export("cases", str(out), columns=["ref", "id"]).column_names == ["ref", "id"]
     with pytest.raises(ValueError, match="wide_meta"):
         read_export("customers", str(out), wide_meta=True)
     assert len(read_export("cases", str(out), account=OURS)) == 3
@@ -184,10 +190,60 @@ def test_changes_that_cannot_be_told_whole_are_not_told(out: Path, spoil: Any) -
         changes_since(watermark_of(DAYS[0]), str(out))
 
 
+def test_cases_can_be_counted_by_the_month_in_which_they_were_first_seen(out: Path) -> None:
+    moments = [datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2, 2)]
+    rows = [{"id": f"c-{n}", "first_seen": moment} for n, moment in enumerate(moments)]
+    publish_export(out, rows)
+    by_month = {moments[0]: 1, moments[1]: 2}
+    frame = read_export("cases", str(out), as_pandas=True)
+    assert frame["first_seen"].value_counts().to_dict() == by_month
+    path = out / "latest" / "cases.parquet"
+    month = pl.col("first_seen").dt.truncate("1mo")
+    assert dict(pl.read_parquet(path).group_by(month).len().iter_rows()) == by_month
+    query = f"select strftime(first_seen, '%Y-%m') m, count(*) from '{path}' group by m order by m"
+    with duckdb.connect() as database:
+        database.execute("set timezone = 'UTC'")
+        assert database.sql(query).fetchall() == [("2026-01", 1), ("2026-02", 2)]
+
+
+ODD_META = [
+    {"case_id": "a", "field_id": "it's", "field_label": 'The "best" Colour', "value": "red"},
+    {"case_id": "a", "field_id": "f-5", "field_label": "size", "value": "L"},
+]
+
+
+@pytest.mark.parametrize("meta", [[], META + ODD_META])
+def test_views_for_duckdb_show_the_tables_and_the_wide_cases(
+    tmp_path: Path, meta: list[dict[str, Any]]
+) -> None:
+    out = tmp_path / "it's here"
+    publish_export(out, CASES, CUSTOMERS, meta, [change("a", "added")])
+    with duckdb.connect() as database:
+        for _ in range(2):
+            database.execute(export_views(str(out)))
+        for name in (*SCHEMAS._fields, "changes"):
+            seen = database.sql(f"from {name}").to_arrow_table()
+            assert seen.num_rows == len(read_export(name, str(out)))
+        wide = read_export("cases", str(out), wide_meta=True)
+        seen = database.sql("from cases_wide order by id")
+        assert seen.columns == wide.column_names
+        assert seen.fetchall() == [tuple(row.values()) for row in wide.to_pylist()]
+
+
+def test_views_are_of_the_export_that_is_meant(out: Path) -> None:
+    publish_export(out, CASES[:1], started_at=DAYS[0])
+    publish_export(out, CASES, started_at=DAYS[2], filters={"ref": "R"})
+    assert len(re.findall(r"/2026\w+-\d+/cases.parquet", export_views(str(out)))) == 1
+    assert "20260101T" in export_views(str(out), as_of=DAYS[1])
+    with pytest.raises(OutputError, match="another WillSuite account"):
+        export_views(str(out), account="00000000000000bb")
+
+
 def test_the_examples_of_the_page_on_reading_exports_work(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(out.parents[1])
+    monkeypatch.setenv("WILLSUITE_PSEUDONYM_KEY", "k" * 32)
     chain(out, STEPS)
     publish_export(out, CASES, CUSTOMERS, META, started_at=DAYS[3])
     (out.parents[1] / "watermark.txt").write_text(watermark_of(DAYS[3]))

@@ -15,6 +15,7 @@ from schemas.case_tables import (
     NESTED,
     SCHEMA_VERSION,
     SCHEMAS,
+    SEEN,
     CaseColumns,
     CaseTables,
     TableError,
@@ -101,7 +102,7 @@ def test_an_empty_nested_table_without_chunks_gives_empty_tables():
 
 
 def test_case_columns_are_the_fields_of_the_record_under_their_wire_names():
-    assert set(CASES.names) == set(Case.__struct_fields__) - {"customers", "meta"}
+    assert set(CASES.names) == set(Case.__struct_fields__) - {"customers", "meta"} | {*SEEN}
     assert len(CASES.names) == len(set(CASES.names))
 
 
@@ -114,7 +115,7 @@ def test_customer_columns_are_the_fields_of_the_record_under_their_wire_names():
 def test_columns_stand_in_the_order_that_readers_of_a_snapshot_know():
     assert CASES.names == [
         "id", "ref", "first_names", "last_names", "full_names", "email", "postcode", "notes",
-        "is_active", "extra",
+        "is_active", "extra", "first_seen", "last_changed",
     ]  # fmt: skip
     assert CUSTOMERS.names == [
         "id", "case_id", "title", "first_names", "middle_names", "last_name", "date_of_birth",
@@ -124,8 +125,9 @@ def test_columns_stand_in_the_order_that_readers_of_a_snapshot_know():
     assert CASE_META.names == ["case_id", "field_id", "field_label", "value"]
 
 
-def test_all_columns_are_text_but_the_flags_and_our_date():
-    kinds = dict.fromkeys(FLAGS, pa.bool_()) | {OURS: pa.date32()}
+def test_all_columns_are_text_but_the_flags_and_our_date_and_times():
+    times = dict.fromkeys(SEEN, pa.timestamp("us", "UTC"))
+    kinds = dict.fromkeys(FLAGS, pa.bool_()) | {OURS: pa.date32()} | times
     for schema in SCHEMAS:
         for field in schema:
             assert field.type == kinds.get(field.name, pa.string()), field.name
@@ -146,7 +148,7 @@ def test_every_field_of_a_full_case_arrives_in_its_own_column():
     flat = tables(case, labels={"field-1": "Label"})
 
     assert flat.cases.to_pylist() == [
-        {**{name: case[name] for name in CASE_FIELDS}, "is_active": True}
+        {**{name: case[name] for name in CASE_FIELDS}, "is_active": True, **dict.fromkeys(SEEN)}
     ]
     [person] = case["customers"]
     expected = {**person, "case_id": "case-1", "is_deceased": False, OURS: None}

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.case_tables import NESTED, SCHEMAS
+from schemas.case_tables import FORMER_SCHEMAS, NESTED, SCHEMAS, SEEN
 from tasks import snapshot_tables, spool
 from tasks.snapshot_tables import CaseFiles, Listed, Written, _merge, _write
 
 Account = Mapping[str, int]
 """Cases by id; the number stands for what is in them."""
+DAYS = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(4)]
 
 
 def part_of(account: Account, path: Path) -> Path:
@@ -38,9 +40,19 @@ def part_of(account: Account, path: Path) -> Path:
 
 
 def listed(
-    account: Account, folder: Path, gone: Iterable[str] = (), label: str = "Label"
+    account: Account,
+    folder: Path,
+    gone: Iterable[str] = (),
+    label: str = "Label",
+    at: datetime = DAYS[0],
 ) -> Listed:
-    return Listed([part_of(account, folder / "part.arrow")], list(gone), {"f": label}, {})
+    return Listed([part_of(account, folder / "part.arrow")], list(gone), {"f": label}, {}, at)
+
+
+def seen(folder: Path) -> dict[str, tuple[int, int]]:
+    """On which of `DAYS` each case was first seen, and last seen changed."""
+    rows = pq.read_table(folder / "cases.parquet").to_pylist()
+    return {row["id"]: tuple(DAYS.index(row[name]) for name in SEEN) for row in rows}  # type: ignore[misc]
 
 
 def content(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -95,11 +107,15 @@ def test_a_merged_snapshot_is_what_a_full_one_would_be_and_tells_the_same_change
     with pytest.MonkeyPatch.context() as patch:
         pieces(patch, 3)
         old, _ = full(before, tmp_path / "old")
-        merged, told = merge(old, changed, tmp_path / "merged", gone)
-        whole, told_in_full = full(after, tmp_path / "full", old)
+        merged, told = merge(old, changed, tmp_path / "merged", gone, at=DAYS[1])
+        whole, told_in_full = full(after, tmp_path / "full", old, at=DAYS[1])
     assert content(merged) == content(whole)
     assert sorted(changes(merged)) == sorted(changes(whole))
     assert told.changes == told_in_full.changes
+    assert seen(merged) == {
+        key: (0, 0 if before[key] == after[key] else 1) if key in before else (1, 1)
+        for key in after
+    }
     assert told.changes["added"] == len(after.keys() - before.keys())
     assert told.changes["removed"] == len(before.keys() - after.keys())
     rows = {name: file.rows for name, file in told.files.items()}
@@ -129,8 +145,58 @@ def test_a_renamed_label_reaches_the_cases_that_did_not_change(tmp_path: Path) -
     assert not told.changes.total()
 
 
-def test_a_filtered_snapshot_tells_no_changes(tmp_path: Path) -> None:
+def test_a_case_is_first_seen_once_and_changed_when_whatever_of_it_is(
+    tmp_path: Path, small_pieces: None
+) -> None:
+    # of 1, 2 and 4 the case has CRM values, two people, one person
+    unchanged = {f"x{number}": 0 for number in range(8)}
+    of_unchanged = dict.fromkeys(unchanged, (0, 0))
+    old, _ = full({**unchanged, "a": 1, "b": 2, "c": 0}, tmp_path / "0")
+    old, _ = merge(old, {"a": 4, "d": 1, "x1": 0}, tmp_path / "1", at=DAYS[1])
+    assert seen(old) == {**of_unchanged, "a": (0, 1), "b": (0, 0), "c": (0, 0), "d": (1, 1)}
+    old, told = full(
+        {**unchanged, "a": 4, "b": 5, "d": 1}, tmp_path / "2", old, label="New", at=DAYS[2]
+    )
+    assert seen(old) == {**of_unchanged, "a": (0, 1), "b": (0, 2), "d": (1, 1)}
+    assert told.changes == {"changed": 1, "removed": 1}
+    old, _ = merge(old, {"c": 0}, tmp_path / "3", at=DAYS[3])
+    assert seen(old)["c"] == (3, 3)
+
+
+def test_a_change_in_one_table_only_is_a_change_of_the_case(tmp_path: Path) -> None:
+    row = {"id": "a", "customers": [{"id": "p"}], "meta": [], "_fetch_number": 1}
+    person = {"customers": [{"id": "p", "tel_1": "0"}]}
+    value = {"meta": [{"field_id": "f", "value": "v"}]}
+    before = None
+    for day, new in enumerate(({}, person, {}, value)):
+        spool.write_part(tmp_path / "p", [pa.Table.from_pylist([row | new], schema=NESTED)])
+        given = Listed([tmp_path / "p"], [], {}, {}, DAYS[day])
+        folder = tmp_path / str(day)
+        _write(given, folder, before, True)
+        assert seen(folder) == {"a": (0, day)}
+        before = folder
+
+
+@pytest.mark.parametrize("is_merged", [True, False])
+def test_a_snapshot_from_before_there_were_times_is_carried_on_from(
+    tmp_path: Path, small_pieces: None, is_merged: bool
+) -> None:
+    account = {f"{number:02x}": number for number in range(0, 256, 20)}
+    old, _ = full(account, tmp_path / "old")
+    cases = pq.read_table(old / "cases.parquet").select(FORMER_SCHEMAS.cases.names)
+    pq.write_table(cases, old / "cases.parquet", row_group_size=4)
+    new = (
+        merge(old, {"zz": 1}, tmp_path / "new", at=DAYS[1])
+        if is_merged
+        else full({**account, "zz": 1}, tmp_path / "new", old, at=DAYS[1])
+    )
+    assert seen(new[0]) == dict.fromkeys([*account, "zz"], (1, 1))
+    assert new[1].changes == {"added": 1}
+
+
+def test_a_filtered_snapshot_tells_neither_changes_nor_times(tmp_path: Path) -> None:
     written = _write(listed({"a": 1}, tmp_path), tmp_path / "t", None, with_changes=False)
+    assert [content(tmp_path / "t")["cases"][0][name] for name in SEEN] == [None, None]
     assert set(written.files) == set(SCHEMAS._fields)
     assert {path.stem for path in (tmp_path / "t").iterdir()} == set(SCHEMAS._fields)
 

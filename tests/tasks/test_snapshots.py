@@ -122,6 +122,43 @@ def test_a_file_system_that_cannot_sync_folders_is_put_up_with_and_it_is_said_on
     assert "can't sync folders" in caplog.text
 
 
+def modes_below(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): oct(stat.S_IMODE(path.stat().st_mode))[2:]
+        for path in folder.rglob("*")
+        if not path.is_symlink()
+    }
+
+
+def test_what_is_published_for_the_group_can_be_read_by_it_whatever_the_umask(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "out").mkdir(mode=0o2700)
+    (tmp_path / "out").chmod(0o2700)
+    publish(local(tmp_path), "1")
+    before = os.umask(0o077)
+    try:
+        publish(open_output(str(tmp_path / "out"), group_readable=True), "2")
+        publish(open_output(str(tmp_path / "a" / "b"), group_readable=True), "3")
+    finally:
+        os.umask(before)
+    modes = modes_below(tmp_path)
+    assert (modes["out"], modes["a"], modes["a/b"]) == ("2750", "750", "750")
+    for folder, name in (("out", "2"), ("a/b", "3")):
+        assert modes[f"{folder}/snapshots"][-3:] == modes[f"{folder}/manifests"][-3:] == "750"
+        assert modes[f"{folder}/snapshots/{name}"][-3:] == "750"
+        assert modes[f"{folder}/snapshots/{name}/cases.parquet"] == "640"
+        assert modes[f"{folder}/manifests/{name}.json"] == modes[f"{folder}/latest.json"] == "640"
+    assert modes["out/manifests/1.json"] == "600"
+    publish(local(tmp_path), "4")
+    assert modes_below(tmp_path)["out/latest.json"] == "600"
+
+
+def test_a_bucket_has_no_group() -> None:
+    with pytest.raises(OutputError, match="group_readable is for folders"):
+        open_output("mock://bucket/out", group_readable=True)
+
+
 def test_a_disk_that_fails_to_sync_a_folder_is_no_such_file_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

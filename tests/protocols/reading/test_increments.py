@@ -21,7 +21,8 @@ from protocols.reading.increments import (
 )
 from protocols.reading.listing import Listing
 from protocols.reading.past_exports import PastExports
-from schemas.case_tables import CASES
+from schemas.case_tables import CASES, FORMER_SCHEMAS
+from tasks.snapshot_tables import file_hash
 from tasks.snapshots import Output, open_output
 from willsuite import CaseFilters
 
@@ -115,6 +116,18 @@ def test_one_whose_files_are_not_listed_or_of_another_version_is_not_built_upon(
         assert said in str(found(out, work))
 
 
+def test_one_of_the_version_before_whose_cases_have_no_times_is_built_upon(
+    out: Path, work: Path
+) -> None:
+    export = publish_export(out, CASE_ROWS, schema_version="3")
+    path, manifest = out / "latest" / "cases.parquet", out / "manifests" / f"{export.name}.json"
+    pq.write_table(pq.read_table(path).select(FORMER_SCHEMAS.cases.names), path)
+    content = json.loads(manifest.read_text())
+    content["files"]["cases.parquet"]["sha256"] = file_hash(path)
+    manifest.write_text(json.dumps(content))
+    assert base(out, work).export.name == export.name
+
+
 def test_a_table_with_other_columns_cannot_be_read(out: Path, work: Path) -> None:
     assert CASES.names[0] == "id"
     export = publish_export(out, CASE_ROWS)
@@ -122,8 +135,6 @@ def test_a_table_with_other_columns_cannot_be_read(out: Path, work: Path) -> Non
     pq.write_table(pa.table({"id": ["a"]}), path)
     manifest = out / "manifests" / f"{export.name}.json"
     content = json.loads(manifest.read_text())
-    from tasks.snapshot_tables import file_hash
-
     content["files"]["cases.parquet"]["sha256"] = file_hash(path)
     manifest.write_text(json.dumps(content))
     assert found(out, work) == "the last export can't be read"
