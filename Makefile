@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run codes lock clean
+.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run forget codes lock clean
 
 # where Prefect's server is; of deploy, worker and run an exported PREFECT_API_URL is stronger
 PORT ?= 4200
@@ -91,6 +91,14 @@ worker: $(STAMP) ## run what is due, until Ctrl-C
 run: $(STAMP) ## start FLOW=import-cases/file FILE=cases.csv (PLAN=1 CONNECTION=name) and follow it
 	@$(BIN)/python -m commands.run --flow "$(FLOW)" --file "$(FILE)" --called-from "$(CALLED_FROM)" \
 	  --connection "$(CONNECTION)" --run "$(RUN)" $(if $(PLAN),--plan)
+
+# in the environment, since everybody on the machine can read a command's arguments
+forget: export FORGET_REF := $(value REF)
+forget: export FORGET_CASE_ID := $(value CASE_ID)
+forget: $(STAMP) ## remove a case from our files: REF=... or CASE_ID=... (a plan; APPLY=1 does it)
+	@$(BIN)/python -m commands.forget --exports "$(or $(EXPORTS),data/exports)" \
+	  --runs "$(or $(RUNS),data/runs)" --journal "$(or $(JOURNAL),data/journal)" \
+	  $(if $(BOOKINGS),--bookings) $(if $(APPLY),--apply)
 
 codes: $(STAMP) ## write docs/codes.md anew, from the sentences in the code
 	@$(BIN)/python -m commands.codes
