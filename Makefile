@@ -12,16 +12,16 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run forget codes lock clean
+.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run forget purge-runs codes lock clean
 
-# where Prefect's server is; of deploy, worker and run an exported PREFECT_API_URL is stronger
+# where Prefect's server is; an exported PREFECT_API_URL is stronger, but for `server`
 PORT ?= 4200
-deploy worker run: export PREFECT_API_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(PORT)/api)
+deploy worker run purge-runs: export PREFECT_API_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(PORT)/api)
 # with -C (which shows as w among the flags) make is called from somewhere else
 CALLED_FROM := $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(STAMP) ## build .venv from requirements.lock
 
@@ -99,6 +99,10 @@ forget: $(STAMP) ## remove a case from our files: REF=... or CASE_ID=... (a plan
 	@$(BIN)/python -m commands.forget --exports "$(or $(EXPORTS),data/exports)" \
 	  --runs "$(or $(RUNS),data/runs)" --journal "$(or $(JOURNAL),data/journal)" \
 	  $(if $(BOOKINGS),--bookings) $(if $(APPLY),--apply)
+
+purge-runs: $(STAMP) ## delete runs OLDER_THAN=90d from Prefect (a plan; APPLY=1), their folders: FILES=1
+	@$(BIN)/python -m commands.purge_runs --older-than "$(OLDER_THAN)" \
+	  --runs "$(or $(RUNS),data/runs)" $(if $(FILES),--files) $(if $(APPLY),--apply)
 
 codes: $(STAMP) ## write docs/codes.md anew, from the sentences in the code
 	@$(BIN)/python -m commands.codes

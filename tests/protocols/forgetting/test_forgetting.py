@@ -324,6 +324,9 @@ def test_where_two_cases_have_had_a_reference_the_one_that_is_meant_has_to_be_sa
     assert traces.ids == {"b"}
     assert traces.refs == {"r-2"}
     assert traces_of("r-2", "", known).ids == {"b"}
+    assert not traces.is_row("a", "R-2")
+    assert traces.is_row(None, "R-2")
+    assert traces.is_row("B", "R-1")
 
 
 @pytest.mark.parametrize(
