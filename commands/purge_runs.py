@@ -73,7 +73,7 @@ async def purge(given: argparse.Namespace, now: datetime) -> None:
     before = now - age(given.older_than)
     async with server() as client:
         count = await _plan_runs(client, before)
-        folders = await _plan_folders(Path(given.runs), before) if given.files else []
+        folders = await _plan_folders(client, Path(given.runs), before) if given.files else []
         if not given.apply:
             print("Nothing was deleted; APPLY=1 does it.")
             return
@@ -102,9 +102,13 @@ async def _plan_runs(client: PrefectClient, before: datetime) -> int:
     return total
 
 
-async def _plan_folders(runs: Path, before: datetime) -> list[RunFolder]:
+async def _plan_folders(client: PrefectClient, runs: Path, before: datetime) -> list[RunFolder]:
     """The old folders of runs that nobody needs any more."""
-    needed = needed_folders(runs, has_open_jobs=await has_open_jobs())
+    paused = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+    waiting = await client.count_flow_runs(flow_run_filter=FlowRunFilter(state=paused))
+    needed = needed_folders(
+        runs, has_open_jobs=await has_open_jobs(), has_waiting_runs=bool(waiting)
+    )
     old = [folder for folder in folders_of_runs(runs) if folder.started_at < before]
     for folder in old:
         print(f"{folder.path}: {needed.get(folder.path, 'to be removed')}")

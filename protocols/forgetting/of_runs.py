@@ -32,7 +32,9 @@ from tasks.workspace import run_workspace
 OUTCOMES_NAME = "outcomes.parquet"
 _CSV_NAME = "outcomes.csv"
 _TO_READ = ("rejected.xlsx", "rejected.csv", "attention.xlsx", "attention.csv")
-_OURS = frozenset({OUTCOMES_NAME, _CSV_NAME, *_TO_READ})
+_DIGESTS = "plan.parquet"
+"""Of what a plan would send; names no case."""
+_OURS = frozenset({OUTCOMES_NAME, _CSV_NAME, _DIGESTS, *_TO_READ})
 _SENTENCES = frozenset({"message", "before", "after"})
 """Of outcomes: columns in which the row of another case may name this one."""
 _SENTENCE = {"rejected": REJECTED_BECAUSE, "attention": "what_to_do"}

@@ -16,15 +16,20 @@ from protocols.rows.run_files import folders_of_runs
 from schemas.outcomes import Outcome
 
 BULK_FLOW = "bulk-update-cases"
+PLAN_NAME = "plan.parquet"
+"""What a run that waits for somebody's approval goes on from."""
 _SAYS_NOTHING = {Outcome.UNKNOWN, Outcome.NOT_ATTEMPTED, Outcome.PLANNED}
 
 
-def needed_folders(runs: Path, *, has_open_jobs: bool) -> dict[Path, str]:
+def needed_folders(
+    runs: Path, *, has_open_jobs: bool, has_waiting_runs: bool = False
+) -> dict[Path, str]:
     """The folders that must stay, each with the reason.
 
     Args:
         runs: where runs leave their folders.
         has_open_jobs: whether a bulk request of some account may be under way.
+        has_waiting_runs: whether a run waits for its plan to be approved.
     """
     needed: dict[Path, str] = {}
     settled: set[tuple[str, str]] = set()
@@ -49,6 +54,8 @@ def needed_folders(runs: Path, *, has_open_jobs: bool) -> dict[Path, str]:
             )
         elif has_open_jobs and folder.flow == BULK_FLOW:
             needed[folder.path] = "stays, since a bulk job may be under way"
+        elif has_waiting_runs and (folder.path / PLAN_NAME).exists():
+            needed[folder.path] = "stays, since a run waits for a plan to be approved"
         # of a key that is said anew later, nobody has to look at the earlier row
         settled |= {(folder.flow, key) for key, outcome in rows if outcome not in _SAYS_NOTHING}
     return needed

@@ -44,6 +44,15 @@ def test_those_of_bulk_updates_stay_while_a_job_may_be_under_way(tmp_path: Path)
     assert needed == {bulk: "stays, since a bulk job may be under way"}
 
 
+def test_one_with_a_plan_stays_while_a_run_waits_for_its_approval(tmp_path: Path) -> None:
+    folder = made(tmp_path, "import-cases", 1, Outcome.PLANNED, Outcome.PLANNED)
+    (folder / "plan.parquet").touch()
+    made(tmp_path, "import-cases", 2, Outcome.PLANNED, Outcome.PLANNED)
+    assert needed_folders(tmp_path, has_open_jobs=False) == {}
+    needed = needed_folders(tmp_path, has_open_jobs=False, has_waiting_runs=True)
+    assert [*needed] == [folder]
+
+
 def test_one_that_cannot_be_read_stays(tmp_path: Path) -> None:
     folder = made(tmp_path, "import-cases", 1, Outcome.CREATED, Outcome.CREATED)
     (folder / "outcomes.parquet").write_bytes(b"PAR1")
