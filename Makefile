@@ -12,11 +12,11 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run forget purge-runs codes lock clean
+.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run forget purge-runs check-account codes lock clean
 
 # where Prefect's server is; an exported PREFECT_API_URL is stronger, but for `server`
 PORT ?= 4200
-deploy worker run purge-runs: export PREFECT_API_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(PORT)/api)
+deploy worker run purge-runs check-account: export PREFECT_API_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(PORT)/api)
 # with -C (which shows as w among the flags) make is called from somewhere else
 CALLED_FROM := $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
 
@@ -103,6 +103,10 @@ forget: $(STAMP) ## remove a case from our files: REF=... or CASE_ID=... (a plan
 purge-runs: $(STAMP) ## delete runs OLDER_THAN=90d from Prefect (a plan; APPLY=1), their folders: FILES=1
 	@$(BIN)/python -m commands.purge_runs --older-than "$(OLDER_THAN)" \
 	  --runs "$(or $(RUNS),data/runs)" $(if $(FILES),--files) $(if $(APPLY),--apply)
+
+check-account: $(STAMP) ## ask the account what the documents leave open (WRITE=case id: a case to change)
+	@$(BIN)/python -m commands.check_account --connection "$(CONNECTION)" \
+	  --output "$(or $(OUTPUT),data)" --write "$(WRITE)"
 
 codes: $(STAMP) ## write docs/codes.md anew, from the sentences in the code
 	@$(BIN)/python -m commands.codes
