@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run forget purge-runs check-account codes lock clean
+.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy worker run forget purge-runs check-account pages lock clean
 
 # where Prefect's server is; an exported PREFECT_API_URL is stronger, but for `server`
 PORT ?= 4200
@@ -88,9 +88,9 @@ deploy: $(STAMP) ## put the deployments of prefect.yaml into the server, and wha
 worker: $(STAMP) ## run what is due, until Ctrl-C
 	@$(BIN)/python -m commands.worker
 
-run: $(STAMP) ## start FLOW=import-cases/file FILE=cases.csv (PLAN=1 CONNECTION=name) and follow it
+run: $(STAMP) ## start FLOW=import-cases/import-file FILE=cases.csv (PLAN=1 APPROVE=1 CONNECTION=name), follow it
 	@$(BIN)/python -m commands.run --flow "$(FLOW)" --file "$(FILE)" --called-from "$(CALLED_FROM)" \
-	  --connection "$(CONNECTION)" --run "$(RUN)" $(if $(PLAN),--plan)
+	  --connection "$(CONNECTION)" --run "$(RUN)" $(if $(PLAN),--plan) $(if $(APPROVE),--approve)
 
 # in the environment, since everybody on the machine can read a command's arguments
 forget: export FORGET_REF := $(value REF)
@@ -108,8 +108,9 @@ check-account: $(STAMP) ## ask the account what the documents leave open (WRITE=
 	@$(BIN)/python -m commands.check_account --connection "$(CONNECTION)" \
 	  --output "$(or $(OUTPUT),data)" --write "$(WRITE)"
 
-codes: $(STAMP) ## write docs/codes.md anew, from the sentences in the code
+pages: $(STAMP) ## write docs/codes.md and docs/parameters.md anew, from the code
 	@$(BIN)/python -m commands.codes
+	@$(BIN)/python -m commands.parameters
 
 lock: ## resolve requirements.lock anew
 	@[ -x .venv-lock/bin/uv ] || { $(PYTHON) -m venv .venv-lock \

@@ -1,4 +1,4 @@
-"""`make codes`: the glossary of codes, made of the sentences that people are told.
+"""`make pages`: the glossary of codes, made of the sentences that people are told.
 
 Belongs here: which sentences there are, in the order of the glossary. Does not: the sentences,
 which stand beside the rules that use them.
@@ -41,7 +41,7 @@ _HEAD = """\
 # Codes of outcomes
 
 What the column `code` of a run's outcomes says, and what to do. Made of the program's own sentences
-by `make codes`; *words like these* stand for what the row's own sentence has.
+by `make pages`; *words like these* stand for what the row's own sentence has.
 """
 
 

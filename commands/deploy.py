@@ -6,6 +6,7 @@ set off what was paused, and remove schedules and parameters that were added by 
 """
 
 import asyncio
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import DeploymentSchedule, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
@@ -30,6 +31,15 @@ from tasks.connection import WillSuiteConnection
 ROOT = Path(__file__).resolve().parent.parent
 POOL = "willsuite"
 AUTOMATION = "willsuite: runs whose process is gone"
+FORMER_NAMES = {
+    "export-nightly": "nightly",
+    "export-hourly": "hourly",
+    "import-file": "file",
+    "bulk-update-file": "file",
+    "update-file": "file",
+    "sync-file": "file",
+}
+"""What deployments were called before; two schedules would export everything twice."""
 SILENCE = timedelta(seconds=90)
 """Three heartbeats; their pace is in prefect.yaml."""
 
@@ -62,7 +72,8 @@ def dead_runs_automation() -> AutomationCore:
 
     Only runs of our deployments, by their tag: others, from notebooks too, have another pace.
     """
-    ends = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed")
+    # a suspended run has no process, and isn't missed
+    ends = ("Completed", "Failed", "TimedOut", "Cancelled", "Crashed", "Suspended")
     return AutomationCore(
         name=AUTOMATION,
         description="Without it a run whose worker was killed stays Running for ever.",
@@ -110,6 +121,7 @@ async def _deploy_all(client: PrefectClient) -> None:
     config = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     for item in config["deployments"]:
         name = full_name(item)
+        await _retire(client, FORMER_NAMES[item["name"]], name)
         try:
             existing = await client.read_deployment_by_name(name)
         except ObjectNotFound:
@@ -123,6 +135,33 @@ async def _deploy_all(client: PrefectClient) -> None:
         ]:
             print(f"  {note}")
     _prefect_deploy(config)
+    for item in config["deployments"]:
+        await _give_form(client, item)
+    print(f"{len(config['deployments'])} deployments are in Prefect; `make worker` runs them.")
+
+
+async def _give_form(client: PrefectClient, item: dict[str, Any]) -> None:
+    """The form as `flows/forms.py` has it: `prefect deploy` makes one of its own."""
+    path, _, function = item["entrypoint"].partition(":")
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    schema: dict[str, Any] = getattr(module, function).parameters.model_dump_for_openapi()
+    deployment = await client.read_deployment_by_name(full_name(item))
+    form = DeploymentUpdate(parameter_openapi_schema=schema)
+    await client.update_deployment(deployment.id, form)
+
+
+async def _retire(client: PrefectClient, former: str, name: str) -> None:
+    """Pause the deployment that `name` replaces; its runs stay to be looked at."""
+    try:
+        deployment = await client.read_deployment_by_name(f"{name.partition('/')[0]}/{former}")
+    except ObjectNotFound:
+        return
+    if not deployment.paused:
+        await client.pause_deployment(deployment.id)
+        print(
+            f"{name} was called {former} before, which is paused now: set in the new one what was "
+            "set by hand in the old one, and delete that when nothing starts it any more."
+        )
 
 
 def _keep_pause(item: dict[str, Any], existing: DeploymentResponse) -> list[str]:
@@ -192,7 +231,6 @@ def _prefect_deploy(config: dict[str, Any]) -> None:
         )  # fmt: skip
     if done.returncode != 0:
         sys.exit(f"{done.stdout}\nPrefect refused the deployments, see above.")
-    print(f"{len(config['deployments'])} deployments are in Prefect; `make worker` runs them.")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ async def start_and_follow(given: argparse.Namespace) -> int:
 def _parameters(given: argparse.Namespace) -> dict[str, Any]:
     """What the caller says, as parameters of the flow; paths as seen from where they are."""
     if not given.flow and not given.run:
-        sys.exit("Which deployment? Name it: make run FLOW=import-cases/file FILE=cases.csv")
+        sys.exit("Which deployment? Name it: make run FLOW=import-cases/import-file FILE=cases.csv")
     parameters: dict[str, Any] = {}
     if given.file:
         parameters["source"] = given.file
@@ -65,6 +65,8 @@ def _parameters(given: argparse.Namespace) -> dict[str, Any]:
             parameters["source"] = os.path.normpath(path)
     if given.plan:
         parameters["dry_run"] = True
+    if given.approve:
+        parameters["approve"] = True
     if given.connection:
         parameters["connection"] = given.connection
     return parameters
@@ -88,7 +90,7 @@ async def _start(
 
 def _check(deployment: DeploymentResponse, name: str, parameters: dict[str, Any]) -> None:
     """Refuse what the flow doesn't take, or lacks."""
-    words = {"source": "FILE", "dry_run": "PLAN", "connection": "CONNECTION"}
+    words = {"source": "FILE", "dry_run": "PLAN", "approve": "APPROVE", "connection": "CONNECTION"}
     schema = deployment.parameter_openapi_schema or {}
     for parameter in parameters:
         if parameter not in schema.get("properties", {}):
@@ -123,6 +125,8 @@ async def _follow(client: PrefectClient, started: FlowRun) -> int:
         if state.name != shown:
             shown = state.name
             print(f"-- {state.name}{f': {state.message}' if state.message else ''}", flush=True)
+            if state.is_paused():
+                print(f"-- Somebody has to answer: Resume, in the UI: {url_for(run)}", flush=True)
         is_late = time.monotonic() - began > PATIENCE_SECONDS
         if state.is_scheduled() and is_late and not is_explained:
             is_explained = True
@@ -188,6 +192,7 @@ def main() -> None:
     parser.add_argument("--file", default="")
     parser.add_argument("--called-from", default=".")
     parser.add_argument("--plan", action="store_true")
+    parser.add_argument("--approve", action="store_true")
     parser.add_argument("--connection", default="")
     parser.add_argument("--run", default="", help="follow this run, and start none")
     given = parser.parse_args()

@@ -5,22 +5,26 @@ Belongs here: the order of things, and what a person is told. Reading and planni
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from prefect import flow
+from prefect.states import State
 
-from flows.endings import EXPECTED_ERRORS, failed, run_with_file
-from flows.parameters import Source, keeping_tables_out, with_checked_parameters
+from flows.approvals import APPROVE_WITHIN_HOURS, Asked, plan_first
+from flows.endings import run_with_file
+from flows.parameters import Source, with_checked_parameters, with_form
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
+    Given,
     Hidden,
     OnReject,
     RunSummary,
+    Step,
     WritingRun,
     change_ledger,
     ending,
@@ -32,7 +36,6 @@ from protocols.account.lock import Waiting, account_lock
 from protocols.reading.exported import count_exported, exported_cases
 from protocols.reading.lookup import ids_changed_since
 from protocols.rows.run_files import run_folder
-from protocols.rows.stop_signal import cancelled_by_sigterm
 from protocols.updating.batches import BulkSender
 from protocols.updating.bulk import update_in_bulk
 from protocols.updating.changes import ChangeEntry, changed_columns
@@ -43,7 +46,7 @@ from schemas.update_file import BULK_UPDATE
 from tasks.api_jobs import JobBoard, job_pace
 from tasks.cases import count_cases
 from tasks.connection import connected
-from tasks.policy import RunError, log_for_people
+from tasks.policy import RunError
 from tasks.progress import Progress
 from willsuite import WillSuiteClient
 from willsuite.client import MAX_BATCH
@@ -62,14 +65,12 @@ class BulkUpdateSummary(RunSummary):
 class _Options:
     """How the run's file is worked off."""
 
-    dry_run: bool
     verify: bool
     compare_to: str
     exports: str
     batch_size: int
     job_poll_seconds: float | None
     job_timeout_seconds: float | None
-    waiting: Waiting
     abandoned: Collection[str]
 
     def __post_init__(self) -> None:
@@ -81,7 +82,7 @@ class _Options:
                 raise RunError(f"{name} must be above 0.")
 
 
-@keeping_tables_out
+@with_form
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
 @with_checked_parameters
 async def bulk_update_cases(
@@ -105,6 +106,10 @@ async def bulk_update_cases(
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
     abandon_jobs: list[str] | None = None,
+    approve: bool = False,
+    approve_over: int | None = None,
+    plan: str | None = None,
+    approve_within_hours: float = APPROVE_WITHIN_HOURS,
 ) -> BulkUpdateSummary:
     """Change notes and CRM values of the cases of a CSV, Parquet or Excel file, in jobs.
 
@@ -112,10 +117,10 @@ async def bulk_update_cases(
     after a crash, is always safe: a job that is under way is waited for, not submitted twice.
 
     Args:
-        source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
-            (its credentials from the environment); or a list of files with the same columns. From
-            Python also a pandas DataFrame or an Arrow table, whose rows count from 0, as in
-            frame.iloc. Its columns are described in the README.
+        source: CSV, Parquet or Excel file: a path on the worker's machine, or a URL such as
+            s3://bucket/file.csv (its credentials from the environment); or a list of such files
+            with the same columns, which data/samples/README.md describes. From Python also a
+            pandas DataFrame or an Arrow table, whose rows count from 0, as in frame.iloc.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Change nothing, and say per row what would be changed, before and after.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
@@ -139,43 +144,58 @@ async def bulk_update_cases(
             it, the first run on new machines waits once for what may be under way.
         abandon_jobs: Ids of jobs of earlier runs that never end, as WillSuite's support says;
             until then nothing is sent, since such a job may set back what is changed now.
+        approve: Plan first; go on only when somebody has approved the plan, and send nothing that
+            isn't in it. A run of a deployment waits for that in Prefect's UI (Resume); from Python
+            the plan is returned, for a second call with plan.
+        approve_over: Ask for the same where the plan would send more rows than this.
+        plan: Carry out this plan and nothing else: the plan_file, or the folder, of an earlier run
+            with dry_run or approve. Rows that would send anything else end as conflict.
+        approve_within_hours: Without an answer in this time the run ends, and nothing is sent.
 
     Returns:
         A BulkUpdateSummary. A run that leaves rows failed, unknown or not attempted raises
         IncompleteRunError, which has it too; one that can't begin raises one of
         willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
     """
-    log_for_people()
+    given = Given(
+        source, str(output), connection, extra, encoding, sheet, hidden, blank_words, on_reject,
+        outcomes_csv, Waiting(wait_seconds, first_run),
+    )  # fmt: skip
+    asked = partial(Asked, dry_run, approve, approve_over, plan, approve_within_hours)
+    options = partial(
+        _Options, verify, compare_to, str(exports), batch_size, job_poll_seconds,
+        job_timeout_seconds, frozenset(abandon_jobs or ()),
+    )  # fmt: skip
+    carry_out = partial(_update_in_bulk, given, options)
+    return await plan_first(asked, carry_out)  # type: ignore[return-value]
+
+
+async def _update_in_bulk(given: Given, made: Callable[[], _Options], step: Step) -> State:
+    options = made()
     jobs: list[str] = []
-    try:
-        options = _Options(
-            dry_run, verify, compare_to, str(exports), batch_size, job_poll_seconds,
-            job_timeout_seconds, Waiting(wait_seconds, first_run), frozenset(abandon_jobs or ()),
+    folder = run_folder(given.output, FLOW)
+    async with connected(given.connection) as client:
+        read = await read_source(given, BULK_UPDATE.has_column)
+        await name_writing("bulk update", read, step)
+        ledger = await change_ledger(given, read, BULK_UPDATE)
+        run = WritingRun(
+            FLOW, given, step, folder, read, ledger, client.settings, CHANGE_OUTCOMES
         )  # fmt: skip
-        folder = run_folder(str(output), FLOW)
-        with cancelled_by_sigterm():
-            async with connected(connection) as client:
-                read = await read_source(source, BULK_UPDATE.has_column, encoding, sheet, hidden)
-                await name_writing("bulk update", read, is_plan=dry_run)
-                ledger = await change_ledger(read, BULK_UPDATE, extra, blank_words)
-                run = WritingRun(
-                    FLOW, str(output), folder, read, ledger, dry_run, CHANGE_OUTCOMES,
-                    case_url=client.settings.case_url, outcomes_csv=outcomes_csv,
-                )  # fmt: skip
-                work = partial(_work, client, ledger.entries, options, jobs)
-                stopped_by = await run.carry_out(work)
-                files = await asyncio.to_thread(run.write)
-        summary = BulkUpdateSummary(**run.summary(files), jobs=jobs)
-        await show(run, "Bulk update", summary, changed_columns(ledger.entries))
-    except EXPECTED_ERRORS as error:
-        return failed(error)  # type: ignore[return-value]
-    return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]
+        work = partial(_work, client, ledger.entries, given.waiting, options, step, jobs)
+        stopped_by = await run.carry_out(work)
+        files = await asyncio.to_thread(run.write)
+    columns = changed_columns(ledger.entries)
+    summary = BulkUpdateSummary(**run.summary(files, columns), jobs=jobs)
+    await show(run, "Bulk update", summary)
+    return ending(summary, stopped_by, given.on_reject, "use")
 
 
 async def _work(
     client: WillSuiteClient,
     entries: Sequence[ChangeEntry],
+    waiting: Waiting,
     options: _Options,
+    step: Step,
     jobs: list[str],
     workspace: Path,
     progress: Progress,
@@ -194,11 +214,11 @@ async def _work(
             if await count_cases() != await count_exported(options.exports, changed):
                 settled = [entry for entry in all_entries if entry.outcome is Outcome.UNCHANGED]
                 entries = [*entries, *await gone_since(settled, workspace, progress)]
-    if options.dry_run:
+    if step.is_plan:
         for entry in await look_at(entries, workspace, progress):
             entry.end(Outcome.PLANNED)
         return None
-    async with account_lock(client.settings, options.waiting, progress) as known:
+    async with account_lock(client.settings, waiting, progress) as known:
         board = JobBoard(f"{FLOW}-jobs")
         pace = job_pace(client.settings, options.job_poll_seconds, options.job_timeout_seconds)
         sender = BulkSender(client, known.jobs, board, pace, options.batch_size)

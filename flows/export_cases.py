@@ -28,7 +28,7 @@ from flows.export_manifest import (
     said_of_missed,
     show,
 )
-from flows.parameters import with_checked_parameters
+from flows.parameters import with_checked_parameters, with_form
 from protocols.reading.increments import (
     Base,
     NotIncremental,
@@ -120,6 +120,7 @@ class _Run:
         return self.workspace / "tables"
 
 
+@with_form
 @flow(name="export-cases", validate_parameters=False, persist_result=False)
 @with_checked_parameters
 async def export_cases(

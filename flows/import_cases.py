@@ -10,15 +10,19 @@ from functools import partial
 from pathlib import Path
 
 from prefect import flow
+from prefect.states import State
 
-from flows.endings import EXPECTED_ERRORS, failed, run_with_file
-from flows.parameters import Source, keeping_tables_out, with_checked_parameters
+from flows.approvals import APPROVE_WITHIN_HOURS, Asked, plan_first
+from flows.endings import run_with_file
+from flows.parameters import Source, with_checked_parameters, with_form
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
+    Given,
     Hidden,
     OnReject,
     RunSummary,
+    Step,
     WritingRun,
     ending,
     name_writing,
@@ -31,20 +35,18 @@ from protocols.importing.entries import NewCaseEntry, new_case_entry
 from protocols.importing.exactly_once import create_absent, look_for
 from protocols.rows.ledger import Ledger
 from protocols.rows.run_files import run_folder
-from protocols.rows.stop_signal import cancelled_by_sigterm
 from schemas.columns import normalised
 from schemas.import_file import is_import_column
 from schemas.import_plan import MAX_PEOPLE, plan_import
 from schemas.outcomes import Outcome
 from tasks.connection import connected
-from tasks.policy import log_for_people
 from tasks.progress import Progress
 from willsuite import Settings
 
 FLOW = "import-cases"
 
 
-@keeping_tables_out
+@with_form
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
 @with_checked_parameters
 async def import_cases(
@@ -63,6 +65,10 @@ async def import_cases(
     outcomes_csv: bool = False,
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
+    approve: bool = False,
+    approve_over: int | None = None,
+    plan: str | None = None,
+    approve_within_hours: float = APPROVE_WITHIN_HOURS,
 ) -> RunSummary:
     """Create the cases of a CSV, Parquet or Excel file, each exactly once.
 
@@ -70,10 +76,10 @@ async def import_cases(
     reference before it creates a case.
 
     Args:
-        source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
-            (its credentials from the environment); or a list of files with the same columns. From
-            Python also a pandas DataFrame or an Arrow table, whose rows count from 0, as in
-            frame.iloc. Its columns are described in the README.
+        source: CSV, Parquet or Excel file: a path on the worker's machine, or a URL such as
+            s3://bucket/file.csv (its credentials from the environment); or a list of such files
+            with the same columns, which data/samples/README.md describes. From Python also a
+            pandas DataFrame or an Arrow table, whose rows count from 0, as in frame.iloc.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Do everything but create cases, and say per row what would happen.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
@@ -91,40 +97,48 @@ async def import_cases(
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
             it, the first run on new machines waits once for what may be under way.
+        approve: Plan first; go on only when somebody has approved the plan, and send nothing that
+            isn't in it. A run of a deployment waits for that in Prefect's UI (Resume); from Python
+            the plan is returned, for a second call with plan.
+        approve_over: Ask for the same where the plan would send more rows than this.
+        plan: Carry out this plan and nothing else: the plan_file, or the folder, of an earlier run
+            with dry_run or approve. Rows that would send anything else end as conflict.
+        approve_within_hours: Without an answer in this time the run ends, and nothing is sent.
 
     Returns:
         A RunSummary. A run that leaves rows failed, unknown or not attempted raises
         IncompleteRunError, which has it too; one that can't begin raises one of
         willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
     """
-    log_for_people()
-    try:
-        folder = run_folder(str(output), FLOW)
-        identity = [normalised(name) for name in derive_ref_from or []]
-        with cancelled_by_sigterm():
-            async with connected(connection) as client:
-                read = await read_source(source, _known_with(identity), encoding, sheet, hidden)
-                await name_writing("import", read, is_plan=dry_run)
-                make = partial(
-                    plan_import, read, extra=extra, derive_ref_from=identity,
-                    max_people=max_people, blank_words=blank_words,
-                )  # fmt: skip
-                plan = await plan_with_meta(make)
-                entries = [new_case_entry(case, plan.headers) for case in plan.cases]
-                ledger = Ledger(entries, plan.issues, plan.refs, plan.notes)
-                run = WritingRun(
-                    FLOW, str(output), folder, read, ledger, dry_run,
-                    case_url=client.settings.case_url, outcomes_csv=outcomes_csv,
-                )  # fmt: skip
-                waiting = Waiting(wait_seconds, first_run)
-                work = partial(_work, entries, dry_run, client.settings, waiting)
-                stopped_by = await run.carry_out(work)
-                files = await asyncio.to_thread(run.write)
-        summary = run.summary(files)
-        await show(run, "Import", summary)
-    except EXPECTED_ERRORS as error:
-        return failed(error)  # type: ignore[return-value]
-    return ending(summary, stopped_by, on_reject, "import")  # type: ignore[return-value]
+    given = Given(
+        source, str(output), connection, extra, encoding, sheet, hidden, blank_words, on_reject,
+        outcomes_csv, Waiting(wait_seconds, first_run),
+    )  # fmt: skip
+    identity = [normalised(name) for name in derive_ref_from or []]
+    asked = partial(Asked, dry_run, approve, approve_over, plan, approve_within_hours)
+    carry_out = partial(_import, given, identity, max_people)
+    return await plan_first(asked, carry_out)  # type: ignore[return-value]
+
+
+async def _import(given: Given, identity: Sequence[str], max_people: int, step: Step) -> State:
+    folder = run_folder(given.output, FLOW)
+    async with connected(given.connection) as client:
+        read = await read_source(given, _known_with(identity))
+        await name_writing("import", read, step)
+        make = partial(
+            plan_import, read, extra=given.extra, derive_ref_from=identity, max_people=max_people,
+            blank_words=given.blank_words,
+        )  # fmt: skip
+        plan = await plan_with_meta(make)
+        entries = [new_case_entry(case, plan.headers) for case in plan.cases]
+        ledger = Ledger(entries, plan.issues, plan.refs, plan.notes)
+        run = WritingRun(FLOW, given, step, folder, read, ledger, client.settings)
+        work = partial(_work, entries, step, client.settings, given.waiting)
+        stopped_by = await run.carry_out(work)
+        files = await asyncio.to_thread(run.write)
+    summary = run.summary(files)
+    await show(run, "Import", summary)
+    return ending(summary, stopped_by, given.on_reject, "import")
 
 
 def _known_with(identity: Sequence[str]) -> Callable[[str], bool]:
@@ -133,13 +147,13 @@ def _known_with(identity: Sequence[str]) -> Callable[[str], bool]:
 
 async def _work(
     entries: Sequence[NewCaseEntry],
-    dry_run: bool,
+    step: Step,
     settings: Settings,
     waiting: Waiting,
     workspace: Path,
     progress: Progress,
 ) -> str | None:
-    if dry_run:
+    if step.is_plan:
         for entry in await look_for(entries, workspace, progress):
             entry.end(Outcome.PLANNED)
         return None

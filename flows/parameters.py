@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.endings import failed
+from flows.forms import as_form
 from tasks.policy import RunError
 
 P = ParamSpec("P")
@@ -38,10 +39,11 @@ _EXPECTED = {
 }
 
 
-class FileFlow(Flow[P, R]):
-    """A flow that may be given a table, of which Prefect stores no more than its type.
+class FormFlow(Flow[P, R]):
+    """A flow with a form of our making, of whose parameters Prefect stores no tables.
 
-    As it is, Prefect would write every cell of a DataFrame into its database.
+    As it is, Prefect would write every cell of a DataFrame into its database; of a table it stores
+    no more than its type.
     """
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -54,13 +56,14 @@ class FileFlow(Flow[P, R]):
         )
 
     def with_options(self, *args: Any, **kwargs: Any) -> Flow[P, R]:
-        """A copy with other options, which stores no more."""
-        return keeping_tables_out(super().with_options(*args, **kwargs))
+        """A copy with other options, and the same form."""
+        return with_form(super().with_options(*args, **kwargs))
 
 
-def keeping_tables_out(flow: Flow[P, R]) -> Flow[P, R]:
-    """The flow, as a `FileFlow`."""
-    flow.__class__ = FileFlow
+def with_form(flow: Flow[P, R]) -> Flow[P, R]:
+    """The flow, as a `FormFlow`."""
+    flow.__class__ = FormFlow
+    flow.parameters = as_form(flow)
     return flow
 
 
@@ -99,6 +102,11 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     Raises:
         RunError: it can't be one; the sentence doesn't say what it is.
     """
+    if isinstance(value, str) and not value.strip():  # what a form sends of a field emptied again
+        if type(None) in get_args(kind):
+            return None
+        if kind is str:
+            raise RunError(f"{name} is empty; fill it in.")
     kinds = [kind] if get_origin(kind) is Literal else [kind, *get_args(kind)]
     expected = next(filter(None, map(_expected, kinds)), None)
     if expected is None:

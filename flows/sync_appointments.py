@@ -14,15 +14,19 @@ from zoneinfo import ZoneInfo
 
 from prefect import flow
 from prefect.logging import get_run_logger
+from prefect.states import State
 
-from flows.endings import EXPECTED_ERRORS, failed, run_with_file
-from flows.parameters import Source, keeping_tables_out, with_checked_parameters
+from flows.approvals import APPROVE_WITHIN_HOURS, Asked, plan_first
+from flows.endings import run_with_file
+from flows.parameters import Source, with_checked_parameters, with_form
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
+    Given,
     Hidden,
     OnReject,
     RunSummary,
+    Step,
     WritingRun,
     ending,
     name_writing,
@@ -33,20 +37,25 @@ from protocols.account.journal import Journal, journal_path, open_journal
 from protocols.account.journal_marks import check_marks
 from protocols.account.known import JournalMark, known_account
 from protocols.account.lock import Waiting, account_lock
-from protocols.appointments.bookings import find_cases_of, plan, report_doubts, sent_values
+from protocols.appointments.bookings import (
+    find_cases_of,
+    report_doubts,
+    sent_values,
+)
+from protocols.appointments.bookings import (
+    plan as plan_booking,
+)
 from protocols.appointments.echoes import EchoCheck
 from protocols.appointments.entries import BookingEntry, booking_entry
 from protocols.appointments.resolve import settle
 from protocols.appointments.sync import Syncer, keep_in_step
 from protocols.rows.ledger import Ledger
 from protocols.rows.run_files import run_folder
-from protocols.rows.stop_signal import cancelled_by_sigterm
 from schemas.appointment_file import MAX_HOURS, is_appointment_column, plan_appointments
 from schemas.files.attention import resolutions
 from schemas.outcomes import APPOINTMENT_OUTCOMES, Outcome
 from schemas.texts import clean
 from tasks.connection import connected
-from tasks.policy import log_for_people
 from tasks.progress import Progress
 from willsuite import WillSuiteClient
 
@@ -57,17 +66,20 @@ FLOW = "sync-appointments"
 class _Options:
     """How the run's file is worked off."""
 
-    dry_run: bool
     journal: str
-    resolve: Mapping[str, str] = field(repr=False)
+    resolve: Mapping[str, str] | str = field(repr=False)
     recreate: bool
     new_journal: bool
-    waiting: Waiting
-    keys: Sequence[str] = field(repr=False)
-    """All keys of the file."""
+    accept_swapped_recipients: bool
+    allow_past: bool
+    max_hours: float
+
+    def said(self) -> Mapping[str, str]:
+        """What a person says of uncertain rows, by key."""
+        return resolutions(self.resolve) if isinstance(self.resolve, str) else self.resolve
 
 
-@keeping_tables_out
+@with_form
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
 @with_checked_parameters
 async def sync_appointments(
@@ -91,6 +103,10 @@ async def sync_appointments(
     outcomes_csv: bool = False,
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
+    approve: bool = False,
+    approve_over: int | None = None,
+    plan: str | None = None,
+    approve_within_hours: float = APPROVE_WITHIN_HOURS,
 ) -> RunSummary:
     """Make, change and delete appointments so that they are as a CSV, Parquet or Excel file says.
 
@@ -99,10 +115,10 @@ async def sync_appointments(
     row is "unknown" until a person says what became of it.
 
     Args:
-        source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
-            (its credentials from the environment); or a list of files with the same columns. From
-            Python also a pandas DataFrame or an Arrow table, whose rows count from 0, as in
-            frame.iloc. Its columns are described in the README.
+        source: CSV, Parquet or Excel file: a path on the worker's machine, or a URL such as
+            s3://bucket/file.csv (its credentials from the environment); or a list of such files
+            with the same columns, which data/samples/README.md describes. From Python also a
+            pandas DataFrame or an Arrow table, whose rows count from 0, as in frame.iloc.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Send nothing, settle nothing, and say per row what would be done.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
@@ -128,82 +144,124 @@ async def sync_appointments(
         wait_seconds: How long to wait while another run writes to the account.
         first_run: Nothing was ever sent to this account, so there is nothing to wait for; without
             it, the first run on new machines waits once for what may be under way.
+        approve: Plan first; go on only when somebody has approved the plan, and send nothing that
+            isn't in it. A run of a deployment waits for that in Prefect's UI (Resume); from Python
+            the plan is returned, for a second call with plan.
+        approve_over: Ask for the same where the plan would send more rows than this.
+        plan: Carry out this plan and nothing else: the plan_file, or the folder, of an earlier run
+            with dry_run or approve. Rows that would send anything else end as conflict.
+        approve_within_hours: Without an answer in this time the run ends, and nothing is sent.
 
     Returns:
         A RunSummary. A run that leaves rows failed, unknown or not attempted raises
         IncompleteRunError, which has it too; one that can't begin raises one of
         willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
     """
-    log_for_people()
-    try:
-        folder = run_folder(str(output), FLOW)
-        with cancelled_by_sigterm():
-            async with connected(connection) as client:
-                table = await read_source(source, is_appointment_column, encoding, sheet, hidden)
-                await name_writing("appointments", table, is_plan=dry_run)
-                zone = ZoneInfo(client.settings.timezone)
-                read = await asyncio.to_thread(
-                    plan_appointments, table, timezone=zone, extra=extra, allow_past=allow_past,
-                    max_hours=max_hours, blank_words=blank_words,
-                )  # fmt: skip
-                entries = [booking_entry(wanted) for wanted in read.wanted]
-                said = resolutions(resolve) if isinstance(resolve, str) else resolve or {}
-                options = _Options(
-                    dry_run, str(journal), said, recreate, new_journal,
-                    Waiting(wait_seconds, first_run), list(read.keys.values()),
-                )  # fmt: skip
-                echoes = EchoCheck(zone, accept_swapped_recipients)
-                ledger = Ledger(entries, read.issues, read.keys, read.notes)
-                run = WritingRun(
-                    FLOW, str(output), folder, table, ledger, dry_run, APPOINTMENT_OUTCOMES,
-                    case_url=client.settings.case_url, outcomes_csv=outcomes_csv,
-                    works_without_entries=True,  # resolve, and what is uncertain
-                )  # fmt: skip
-                work = partial(_work, client, entries, echoes, options)
-                stopped_by = await run.carry_out(work)
-                files = await asyncio.to_thread(run.write)
-        summary = run.summary(files)
-        await show(run, "Appointments", summary, sent_values(entries))
-    except EXPECTED_ERRORS as error:
-        return failed(error)  # type: ignore[return-value]
-    return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]
+    given = Given(
+        source, str(output), connection, extra, encoding, sheet, hidden, blank_words, on_reject,
+        outcomes_csv, Waiting(wait_seconds, first_run),
+    )  # fmt: skip
+    asked = partial(Asked, dry_run, approve, approve_over, plan, approve_within_hours)
+    options = _Options(
+        str(journal), resolve or {}, recreate, new_journal, accept_swapped_recipients, allow_past,
+        max_hours,
+    )  # fmt: skip
+    carry_out = partial(_sync, given, options)
+    return await plan_first(asked, carry_out)  # type: ignore[return-value]
 
 
-async def _work(
-    client: WillSuiteClient,
-    entries: Sequence[BookingEntry],
-    echoes: EchoCheck,
-    options: _Options,
-    workspace: Path,
-    progress: Progress,
-) -> str | None:
-    account = client.settings.account_name
-    path = journal_path(options.journal, account)
-    if options.dry_run:
+async def _sync(given: Given, options: _Options, step: Step) -> State:
+    folder = run_folder(given.output, FLOW)
+    said = await asyncio.to_thread(options.said)
+    async with connected(given.connection) as client:
+        table = await read_source(given, is_appointment_column)
+        await name_writing("appointments", table, step)
+        zone = ZoneInfo(client.settings.timezone)
+        read = await asyncio.to_thread(
+            plan_appointments, table, timezone=zone, extra=given.extra,
+            allow_past=options.allow_past, max_hours=options.max_hours,
+            blank_words=given.blank_words,
+        )  # fmt: skip
+        entries = [booking_entry(wanted) for wanted in read.wanted]
+        work = _Sync(
+            client, entries, list(read.keys.values()), zone, options, said, given.waiting, step
+        )
+        ledger = Ledger(entries, read.issues, read.keys, read.notes)
+        run = WritingRun(
+            FLOW, given, step, folder, table, ledger, client.settings, APPOINTMENT_OUTCOMES,
+            works_without_entries=True,  # resolve, and what is uncertain
+        )  # fmt: skip
+        stopped_by = await run.carry_out(work.carry_out)
+        files = await asyncio.to_thread(run.write)
+    summary = run.summary(files, sent_values(entries))
+    await show(run, "Appointments", summary)
+    return ending(summary, stopped_by, given.on_reject, "use")
+
+
+@dataclass(frozen=True)
+class _Sync:
+    """The rows of a file, and what there is to keep them in step with."""
+
+    client: WillSuiteClient
+    entries: Sequence[BookingEntry]
+    keys: Sequence[str] = field(repr=False)
+    """All keys of the file."""
+    zone: ZoneInfo
+    options: _Options
+    said: Mapping[str, str] = field(repr=False)
+    """What a person says of uncertain rows, by key."""
+    waiting: Waiting
+    step: Step
+
+    async def carry_out(self, workspace: Path, progress: Progress) -> str | None:
+        """Give every entry its outcome; returns what a person must know, if anything."""
+        path = journal_path(self.options.journal, self.client.settings.account_name)
+        if self.step.is_plan:
+            return await self._rehearse(path, workspace, progress)
+        return await self._send(path, workspace, progress)
+
+    async def _rehearse(self, path: Path, workspace: Path, progress: Progress) -> None:
         with _rehearsal(path) as known:
-            if not options.new_journal:
-                marks = (await known_account(account)).journals
+            if not self.options.new_journal:
+                marks = (await known_account(self.client.settings.account_name)).journals
                 check_marks(marks, path, known)
-            _settle(known, options)
-            await _plan(entries, known, options, workspace, progress)
-            for entry in entries:
+            self._settle(known)
+            await self._plan(known, workspace, progress)
+            for entry in self.entries:
                 if entry.step is not None:
                     entry.end(Outcome.PLANNED)
-        return None
-    async with account_lock(client.settings, options.waiting, progress) as held:
-        if not path.exists() and not options.new_journal:
-            check_marks(held.journals, path, None)
-        with open_journal(path, writing=True) as journal:
-            if not options.new_journal:
-                check_marks(held.journals, path, journal)
-            journal.begin_generation()
-            await held.keep_journal(JournalMark(journal.id, journal.generation))
-            _settle(journal, options)
-            await _plan(entries, journal, options, workspace, progress)
-            syncer = Syncer(client, journal, echoes, recreate=options.recreate)
-            await keep_in_step(entries, syncer, held, progress)
-            others = report_doubts(entries, journal)
-        return " ".join(filter(None, (syncer.reason_to_tell(entries), others))) or None
+
+    async def _send(self, path: Path, workspace: Path, progress: Progress) -> str | None:
+        is_new = self.options.new_journal
+        async with account_lock(self.client.settings, self.waiting, progress) as held:
+            if not path.exists() and not is_new:
+                check_marks(held.journals, path, None)
+            with open_journal(path, writing=True) as journal:
+                if not is_new:
+                    check_marks(held.journals, path, journal)
+                journal.begin_generation()
+                await held.keep_journal(JournalMark(journal.id, journal.generation))
+                self._settle(journal)
+                await self._plan(journal, workspace, progress)
+                echoes = EchoCheck(self.zone, self.options.accept_swapped_recipients)
+                syncer = Syncer(self.client, journal, echoes, recreate=self.options.recreate)
+                await keep_in_step(self.entries, syncer, held, progress)
+                others = report_doubts(self.entries, journal)
+            return " ".join(filter(None, (syncer.reason_to_tell(self.entries), others))) or None
+
+    def _settle(self, journal: Journal | None) -> None:
+        if journal is not None:
+            journal.adopt(self.keys)
+            journal.adopt(map(clean, self.said))
+        if left := settle(journal, self.said):
+            get_run_logger().warning(
+                "resolve names %s key(s) that aren't uncertain, or were settled for an earlier "
+                "attempt; they are left alone.", f"{left:,}",
+            )  # fmt: skip
+
+    async def _plan(self, journal: Journal | None, workspace: Path, progress: Progress) -> None:
+        for entry in await find_cases_of(self.entries, journal, workspace, progress):
+            plan_booking(entry, journal, recreate=self.options.recreate)
 
 
 @contextmanager
@@ -214,28 +272,6 @@ def _rehearsal(path: Path) -> Iterator[Journal | None]:
         return
     with open_journal(path, writing=False) as journal, journal.rehearsal() as copy:
         yield copy
-
-
-def _settle(journal: Journal | None, options: _Options) -> None:
-    if journal is not None:
-        journal.adopt(options.keys)
-        journal.adopt(map(clean, options.resolve))
-    if left := settle(journal, options.resolve):
-        get_run_logger().warning(
-            "resolve names %s key(s) that aren't uncertain, or were settled for an earlier "
-            "attempt; they are left alone.", f"{left:,}",
-        )  # fmt: skip
-
-
-async def _plan(
-    entries: Sequence[BookingEntry],
-    journal: Journal | None,
-    options: _Options,
-    workspace: Path,
-    progress: Progress,
-) -> None:
-    for entry in await find_cases_of(entries, journal, workspace, progress):
-        plan(entry, journal, recreate=options.recreate)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,19 @@ from functools import partial
 from pathlib import Path
 
 from prefect import flow
+from prefect.states import State
 
-from flows.endings import EXPECTED_ERRORS, failed, run_with_file
-from flows.parameters import Source, keeping_tables_out, with_checked_parameters
+from flows.approvals import APPROVE_WITHIN_HOURS, Asked, plan_first
+from flows.endings import run_with_file
+from flows.parameters import Source, with_checked_parameters, with_form
 from flows.writing import (
     WAIT_SECONDS,
     Extra,
+    Given,
     Hidden,
     OnReject,
     RunSummary,
+    Step,
     WritingRun,
     change_ledger,
     ending,
@@ -28,7 +32,6 @@ from flows.writing import (
 )
 from protocols.account.lock import Waiting, account_lock
 from protocols.rows.run_files import run_folder
-from protocols.rows.stop_signal import cancelled_by_sigterm
 from protocols.updating.changes import ChangeEntry, changed_columns
 from protocols.updating.matching import look_at
 from protocols.updating.open_jobs import look_beside, wait_for_open_jobs
@@ -37,14 +40,13 @@ from schemas.outcomes import CHANGE_OUTCOMES, Outcome
 from schemas.update_file import UPDATE_CASES
 from tasks.api_jobs import JobBoard, job_pace
 from tasks.connection import connected
-from tasks.policy import log_for_people
 from tasks.progress import Progress
 from willsuite import WillSuiteClient
 
 FLOW = "update-cases"
 
 
-@keeping_tables_out
+@with_form
 @flow(name=FLOW, validate_parameters=False, persist_result=False)
 @with_checked_parameters
 async def update_cases(
@@ -62,6 +64,10 @@ async def update_cases(
     wait_seconds: float = WAIT_SECONDS,
     first_run: bool = False,
     abandon_jobs: list[str] | None = None,
+    approve: bool = False,
+    approve_over: int | None = None,
+    plan: str | None = None,
+    approve_within_hours: float = APPROVE_WITHIN_HOURS,
 ) -> RunSummary:
     """Change the cases of a CSV, Parquet or Excel file one by one, and add customers to them.
 
@@ -70,10 +76,10 @@ async def update_cases(
     sent, and a customer who is there is not added again.
 
     Args:
-        source: The file: a path on the worker's machine, or a URL such as s3://bucket/file.csv
-            (its credentials from the environment); or a list of files with the same columns. From
-            Python also a pandas DataFrame or an Arrow table, whose rows count from 0, as in
-            frame.iloc. Its columns are described in the README.
+        source: CSV, Parquet or Excel file: a path on the worker's machine, or a URL such as
+            s3://bucket/file.csv (its credentials from the environment); or a list of such files
+            with the same columns, which data/samples/README.md describes. From Python also a
+            pandas DataFrame or an Arrow table, whose rows count from 0, as in frame.iloc.
         output: Folder for the outcome of every row, and for the rejected rows.
         dry_run: Change nothing, and say per row what would be changed, before and after.
         connection: Name of a "WillSuite connection" block; without it the environment is used.
@@ -90,46 +96,55 @@ async def update_cases(
             it, the first run on new machines waits once for what may be under way.
         abandon_jobs: Ids of jobs of earlier runs that never end, as WillSuite's support says;
             until then nothing is sent, since such a job may set back what is changed now.
+        approve: Plan first; go on only when somebody has approved the plan, and send nothing that
+            isn't in it. A run of a deployment waits for that in Prefect's UI (Resume); from Python
+            the plan is returned, for a second call with plan.
+        approve_over: Ask for the same where the plan would send more rows than this.
+        plan: Carry out this plan and nothing else: the plan_file, or the folder, of an earlier run
+            with dry_run or approve. Rows that would send anything else end as conflict.
+        approve_within_hours: Without an answer in this time the run ends, and nothing is sent.
 
     Returns:
         A RunSummary. A run that leaves rows failed, unknown or not attempted raises
         IncompleteRunError, which has it too; one that can't begin raises one of
         willsuite.errors.WillSuiteError, tasks.policy.RunError, schemas.issues.SourceError.
     """
-    log_for_people()
-    try:
-        abandoned = frozenset(abandon_jobs or ())
-        folder = run_folder(str(output), FLOW)
-        with cancelled_by_sigterm():
-            async with connected(connection) as client:
-                read = await read_source(source, UPDATE_CASES.has_column, encoding, sheet, hidden)
-                await name_writing("update", read, is_plan=dry_run)
-                ledger = await change_ledger(read, UPDATE_CASES, extra, blank_words)
-                run = WritingRun(
-                    FLOW, str(output), folder, read, ledger, dry_run, CHANGE_OUTCOMES,
-                    case_url=client.settings.case_url, outcomes_csv=outcomes_csv,
-                )  # fmt: skip
-                waiting = Waiting(wait_seconds, first_run)
-                work = partial(_work, client, ledger.entries, dry_run, waiting, abandoned)
-                stopped_by = await run.carry_out(work)
-                files = await asyncio.to_thread(run.write)
-        summary = run.summary(files)
-        await show(run, "Update", summary, changed_columns(ledger.entries))
-    except EXPECTED_ERRORS as error:
-        return failed(error)  # type: ignore[return-value]
-    return ending(summary, stopped_by, on_reject, "use")  # type: ignore[return-value]
+    given = Given(
+        source, str(output), connection, extra, encoding, sheet, hidden, blank_words, on_reject,
+        outcomes_csv, Waiting(wait_seconds, first_run),
+    )  # fmt: skip
+    asked = partial(Asked, dry_run, approve, approve_over, plan, approve_within_hours)
+    carry_out = partial(_update, given, frozenset(abandon_jobs or ()))
+    return await plan_first(asked, carry_out)  # type: ignore[return-value]
+
+
+async def _update(given: Given, abandoned: Collection[str], step: Step) -> State:
+    folder = run_folder(given.output, FLOW)
+    async with connected(given.connection) as client:
+        read = await read_source(given, UPDATE_CASES.has_column)
+        await name_writing("update", read, step)
+        ledger = await change_ledger(given, read, UPDATE_CASES)
+        run = WritingRun(
+            FLOW, given, step, folder, read, ledger, client.settings, CHANGE_OUTCOMES
+        )  # fmt: skip
+        work = partial(_work, client, ledger.entries, step, given.waiting, abandoned)
+        stopped_by = await run.carry_out(work)
+        files = await asyncio.to_thread(run.write)
+    summary = run.summary(files, changed_columns(ledger.entries))
+    await show(run, "Update", summary)
+    return ending(summary, stopped_by, given.on_reject, "use")
 
 
 async def _work(
     client: WillSuiteClient,
     entries: Sequence[ChangeEntry],
-    dry_run: bool,
+    step: Step,
     waiting: Waiting,
     abandoned: Collection[str],
     workspace: Path,
     progress: Progress,
 ) -> str | None:
-    if dry_run:
+    if step.is_plan:
         for entry in await look_at(entries, workspace, progress):
             entry.end(Outcome.PLANNED, entry.remark)
         return None

@@ -6,7 +6,7 @@ one flow does (its own module), or how an expected error ends a run (`flows/endi
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict, TypeVar
@@ -18,6 +18,8 @@ from prefect.states import Completed, Failed, State
 
 from flows.endings import EXPECTED_ERRORS, explained
 from flows.parameters import Source
+from protocols.account.lock import Waiting
+from protocols.rows.approved import PLAN_NAME, hold_to_plan, write_plan
 from protocols.rows.ledger import Ledger
 from protocols.rows.run_files import RunFiles, write_run_files
 from protocols.updating.changes import ChangeEntry, change_entry
@@ -31,6 +33,7 @@ from tasks.crm_fields import get_crm_fields
 from tasks.policy import RunError
 from tasks.progress import Progress, name_run, show_result
 from tasks.workspace import run_workspace
+from willsuite import Settings
 
 Extra = Literal["forbid", "ignore"]
 OnReject = Literal["complete", "fail"]
@@ -52,10 +55,14 @@ class RunSummary(TypedDict):
     """Rows by outcome; they add up to `rows`."""
     codes: dict[str, int]
     """Rows by the code of what was special about them."""
+    columns: dict[str, int]
+    """Rows by column in which their case differs; of flows that change something."""
     folder: str
     outcomes_file: str
     rejected_file: str | None
     attention_file: str | None
+    plan_file: str | None
+    """What would be sent, for `plan=` of the run that sends it; None but for a plan."""
     dry_run: bool
 
 
@@ -71,33 +78,62 @@ class IncompleteRunError(RunError):
 
 
 @dataclass(frozen=True)
+class Given:
+    """What every flow that works off a file is given."""
+
+    source: Source = field(repr=False)
+    output: str
+    connection: str | None
+    extra: Extra
+    encoding: str | None
+    sheet: str | None
+    hidden: Hidden
+    blank_words: Sequence[str] | None
+    on_reject: OnReject
+    outcomes_csv: bool
+    waiting: Waiting
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass over a file: a plan, or the work."""
+
+    is_plan: bool
+    plan: str | None = None
+    """The file of the plan beyond which nothing may be sent."""
+
+
+@dataclass(frozen=True)
 class WritingRun:
     """One run of a flow: what it writes about, and where."""
 
     flow: str
     """The flow's name; names the artifacts, too."""
-    output: str
+    given: Given
+    step: Step
     folder: Path
     sheet: Sheet
     ledger: Ledger[Any]
-    dry_run: bool
+    settings: Settings
     schema: pa.Schema = OUTCOMES
-    case_url: str = ""
-    outcomes_csv: bool = False
     works_without_entries: bool = False
     """Whether there may be something to do, or to say, where no row can be sent."""
 
     def write(self) -> RunFiles:
-        """Write the outcomes as they stand."""
-        return write_run_files(
+        """Write the outcomes as they stand, and of a plan what it would send."""
+        files = write_run_files(
             self.folder,
             self.ledger.outcomes(),
             sheet=self.sheet,
             issues=self.ledger.issues,
             schema=self.schema,
-            case_url=self.case_url,
-            as_csv=self.outcomes_csv,
+            case_url=self.settings.case_url,
+            as_csv=self.given.outcomes_csv,
         )
+        if self.step.is_plan:
+            account = self.settings.account_name
+            write_plan(self.folder, self.ledger.entries, flow=self.flow, account=account)
+        return files
 
     async def carry_out(
         self, work: Callable[[Path, Progress], Awaitable[str | None]]
@@ -112,8 +148,11 @@ class WritingRun:
         if not self.ledger.entries and not self.works_without_entries:
             return None
         try:
+            if (plan := self.step.plan) is not None:
+                account = self.settings.account_name
+                hold_to_plan(self.ledger.entries, plan, flow=self.flow, account=account)
             with (
-                run_workspace(Path(self.output)) as workspace,
+                run_workspace(Path(self.given.output)) as workspace,
                 Progress(f"{self.flow}-progress").shown() as progress,
             ):
                 stopped_by = await work(workspace, progress)
@@ -127,53 +166,52 @@ class WritingRun:
             get_run_logger().warning("Stopped; the outcomes so far are in %s.", files.folder)
             raise
 
-    def summary(self, files: RunFiles) -> RunSummary:
+    def summary(self, files: RunFiles, columns: Mapping[str, int] | None = None) -> RunSummary:
         """The run in counts and paths."""
         outcomes = self.ledger.outcomes()
         return RunSummary(
             rows=len(outcomes),
             outcomes=counts(outcomes),
             codes=code_counts(outcomes),
+            columns=dict(columns or {}),
             folder=str(files.folder),
             outcomes_file=str(files.outcomes),
             rejected_file=str(files.rejected) if files.rejected else None,
             attention_file=str(files.attention) if files.attention else None,
-            dry_run=self.dry_run,
+            plan_file=str(files.folder / PLAN_NAME) if self.step.is_plan else None,
+            dry_run=self.step.is_plan,
         )
 
 
-async def read_source(
-    source: Source,
-    is_known: Callable[[str], bool],
-    encoding: str | None,
-    sheet: str | None,
-    hidden: Hidden,
-) -> Sheet:
+async def read_source(given: Given, is_known: Callable[[str], bool]) -> Sheet:
     """The file as text; logs how many rows it has, and what kind of file it is.
 
     Raises:
         SourceError: it can't be read.
     """
-    read = await asyncio.to_thread(_read, source, is_known, encoding, sheet, hidden)
+    read = await asyncio.to_thread(_read, given, is_known)
     get_run_logger().info("Read %s rows (%s).", f"{len(read.rows):,}", read.description)
     return read
 
 
-async def name_writing(title: str, sheet: Sheet, *, is_plan: bool) -> None:
+async def name_writing(title: str, sheet: Sheet, step: Step) -> None:
     """Call the run what it does with how many rows."""
     rows = len(sheet.rows)
-    await name_run(f"{'plan: ' if is_plan else ''}{title} {rows:,} row{'s' * (rows != 1)}")
+    await name_run(f"{'plan: ' if step.is_plan else ''}{title} {rows:,} row{'s' * (rows != 1)}")
 
 
-def _read(
-    source: Source, is_known: Callable[[str], bool], encoding: str | None, sheet: str | None,
-    hidden: Hidden,
-) -> Sheet:  # fmt: skip
+def _read(given: Given, is_known: Callable[[str], bool]) -> Sheet:
+    source = given.source
     if isinstance(source, pd.DataFrame | pa.Table):
-        if encoding is not None or sheet is not None:
+        if given.encoding is not None or given.sheet is not None:
             raise SourceError("encoding= and sheet= are for files; leave them out.")
         return read_table(source, is_known=is_known)
-    options = {"is_known": is_known, "encoding": encoding, "sheet": sheet, "hidden": hidden}
+    options = {
+        "is_known": is_known,
+        "encoding": given.encoding,
+        "sheet": given.sheet,
+        "hidden": given.hidden,
+    }
     if isinstance(source, list | tuple) and all(isinstance(each, str | Path) for each in source):
         return read_several(source, **options)
     if isinstance(source, str | Path):
@@ -210,13 +248,10 @@ async def plan_with_meta(make: Callable[..., AnyPlan]) -> AnyPlan:
     return plan
 
 
-async def change_ledger(
-    sheet: Sheet, kind: UpdateKind, extra: str, blank_words: Sequence[str] | None
-) -> Ledger[ChangeEntry]:
+async def change_ledger(given: Given, sheet: Sheet, kind: UpdateKind) -> Ledger[ChangeEntry]:
     """The changes that a file wants, and the rows of which none can be made."""
-    plan = await plan_with_meta(
-        partial(plan_updates, sheet, kind, extra=extra, blank_words=blank_words)
-    )
+    options = {"extra": given.extra, "blank_words": given.blank_words}
+    plan = await plan_with_meta(partial(plan_updates, sheet, kind, **options))
     entries = [change_entry(change, plan.meta_headers, plan.field_ids) for change in plan.changes]
     return Ledger(entries, plan.issues, plan.keys, plan.notes)
 
@@ -242,16 +277,8 @@ def ending(summary: RunSummary, stopped_by: str | None, on_reject: str, verb: st
     return Completed(message=message, data=summary)
 
 
-async def show(
-    run: WritingRun,
-    title: str,
-    summary: RunSummary,
-    changed_columns: Mapping[str, int] | None = None,
-) -> None:
-    """The result for people, as an artifact and in the log: counts, rows, columns and codes.
-
-    `changed_columns` counts the rows whose case differs in a column.
-    """
+async def show(run: WritingRun, title: str, summary: RunSummary) -> None:
+    """The result for people, as an artifact and in the log: counts, rows, columns and codes."""
     logger = get_run_logger()
     problems = [issue for found in run.ledger.issues.values() for issue in found]
     for issue in problems[:PROBLEMS_SHOWN]:
@@ -261,7 +288,7 @@ async def show(
     counted = {
         "outcome": summary["outcomes"],
         "code": summary["codes"],
-        "column that differs": changed_columns or {},
+        "column that differs": summary["columns"],
     }
     tables = [
         f"| {name} | rows |\n| --- | ---: |\n"

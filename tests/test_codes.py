@@ -13,7 +13,7 @@ CODE_OF = re.compile(
 
 
 def test_the_page_is_made_of_the_sentences_of_today() -> None:
-    assert PAGE.read_text(encoding="utf-8") == glossary(), "run make codes"
+    assert PAGE.read_text(encoding="utf-8") == glossary(), "run make pages"
 
 
 def test_every_code_of_the_program_is_explained() -> None:

@@ -9,12 +9,20 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.cli.deploy._models import DeploymentConfig
+from prefect.events.schemas.automations import EventTrigger
 
-from commands.deploy import SILENCE, full_name
+from commands.deploy import FORMER_NAMES, SILENCE, dead_runs_automation, full_name
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-NOT_SCHEDULED = {"nightly": set(), "hourly": set(), "file": {"source"}}
+NOT_SCHEDULED = {
+    "export-nightly": set(),
+    "export-hourly": set(),
+    "import-file": {"source"},
+    "bulk-update-file": {"source"},
+    "update-file": {"source"},
+    "sync-file": {"source"},
+}
 """What a person has to fill in before a deployment can run."""
 DEPLOYMENTS = [
     pytest.param(item, id=f"{item['entrypoint'].split(':')[1]}/{item['name']}")
@@ -70,9 +78,19 @@ def test_runs_give_signs_of_life_often_enough_for_the_automation_that_looks_for_
     assert "willsuite" in deployment["tags"], "by which it knows them"
 
 
+def test_a_run_that_waits_for_an_answer_is_not_taken_for_one_whose_process_is_gone() -> None:
+    trigger = dead_runs_automation().trigger
+    assert isinstance(trigger, EventTrigger)
+    assert "prefect.flow-run.Suspended" in trigger.expect
+
+
+def test_what_a_deployment_was_called_before_is_known_to_make_deploy() -> None:
+    assert set(FORMER_NAMES) == {item["name"] for item in CONFIG["deployments"]}
+
+
 def test_runs_that_write_are_not_queued_by_the_engine_since_plans_never_wait() -> None:
     limited = [item["name"] for item in CONFIG["deployments"] if "concurrency_limit" in item]
-    assert limited == ["nightly", "hourly"]
+    assert limited == ["export-nightly", "export-hourly"]
 
 
 def test_the_export_form_offers_its_modes_as_choices() -> None:

@@ -5,6 +5,7 @@ test's own; the server's make has a terminal, the others have none, and once the
 """
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -189,7 +190,7 @@ def account(server: Machine, start_sandbox: Callable[..., Sandbox]) -> Callable[
     [
         ("make deploy", True, ""),
         ("make worker", False, ""),
-        ("make run FLOW=export-cases/nightly", False, "http://[::1]:9/api"),
+        ("make run FLOW=export-cases/export-nightly", False, "http://[::1]:9/api"),
     ],
 )
 def test_without_a_server_a_line_says_what_to_do(
@@ -230,7 +231,7 @@ def test_the_server_asks_nothing_writes_no_profile_and_its_ui_knows_its_port(
 
 
 def test_what_was_paused_or_added_in_the_ui_survives_the_next_deploy(server: Machine) -> None:
-    nightly = server.deployment("export-cases/nightly")
+    nightly = server.deployment("export-cases/export-nightly")
     place = f"deployments/{nightly['id']}"
     [own] = nightly["schedules"]
     server.api("PATCH", f"{place}/schedules/{own['id']}", {"active": False})
@@ -245,14 +246,14 @@ def test_what_was_paused_or_added_in_the_ui_survives_the_next_deploy(server: Mac
     assert "Its schedule 30 6 * * 1 (Europe/London), added by hand, stays." in said
     assert "Its schedule nightly stays off." in said
     assert "Its parameter connection stays 'branch'." in said
-    after = server.deployment("export-cases/nightly")
+    after = server.deployment("export-cases/export-nightly")
     assert after["paused"]
     assert after["parameters"] == parameters
     assert {(each["schedule"]["cron"], each["active"]) for each in after["schedules"]} == {
         ("0 3 * * *", False),
         ("30 6 * * 1", True),
     }
-    assert not server.deployment("update-cases/file")["paused"]
+    assert not server.deployment("update-cases/update-file")["paused"]
     automations = server.api("POST", "automations/filter", {})
     assert [each["enabled"] for each in automations] == [True]
 
@@ -261,7 +262,9 @@ def test_a_run_is_followed_to_its_last_word(
     server: Machine, account: Callable[..., Sandbox]
 ) -> None:
     account()
-    export = server.start("make run FLOW=export-cases/nightly CONNECTION=branch", terminal=True)
+    export = server.start(
+        "make run FLOW=export-cases/export-nightly CONNECTION=branch", terminal=True
+    )
     export.wait_for("No worker is polling; start one with make worker")
     export.signal(signal.SIGINT)
     code, said = export.end()
@@ -279,11 +282,68 @@ def test_a_run_is_followed_to_its_last_word(
         folder = server.home / "my files"
         folder.mkdir()
         shutil.copy(ROOT / "data" / "samples" / "cases.csv", folder)
-        plan = f"make -C {server.repository} run FLOW=import-cases/file FILE=cases.csv PLAN=1"
+        plan = (
+            f"make -C {server.repository} run FLOW=import-cases/import-file FILE=cases.csv PLAN=1"
+        )
         code, said = server.say(f"{plan} CONNECTION=branch", folder=folder)
         assert code == 0, said
         [outcomes] = re.findall(r"Completed: .* Every row's outcome: (.*)", said)
         assert set(pq.read_table(outcomes)["outcome"].to_pylist()) == {"planned"}
+
+
+def answer_to(server: Machine, run: str, **said: Any) -> str:
+    """Wait until the run asks, answer with another worker, and wait for its last word."""
+
+    def state() -> Any:
+        return server.api("GET", f"flow_runs/{run}")["state"]
+
+    with server.start("make worker"):
+        while state()["name"] != "Suspended":
+            time.sleep(0.2)
+    with server.start("make worker"):
+        server.api("POST", f"flow_runs/{run}/resume", {"run_input": said})
+        while not state()["timestamp"] or state()["type"] in (
+            "PAUSED",
+            "SCHEDULED",
+            "PENDING",
+            "RUNNING",
+        ):
+            time.sleep(0.2)
+    return f"{state()['name']}: {state()['message']}"
+
+
+def test_a_plan_is_carried_out_when_it_is_approved_and_ends_without_a_word_sent_when_not(
+    server: Machine, account: Callable[..., Sandbox], tmp_path: Path
+) -> None:
+    sandbox = account()
+    source = tmp_path / "cases.csv"
+    columns = "ref,customer_title,customer_first_names,customer_last_name"
+    source.write_text(f"{columns}\nA1,Mrs,Ann,Lee\nA2,Mrs,Ann,Lee\n")
+    deployment = server.deployment("import-cases/import-file")["id"]
+
+    def start(**more: Any) -> str:
+        parameters = {"source": str(source), "connection": "branch", "approve": True, **more}
+        started = {"parameters": parameters}
+        return str(server.api("POST", f"deployments/{deployment}/create_flow_run", started)["id"])
+
+    def created() -> int:
+        return sum(seen.path == "/cases/create" for seen in sandbox.requests)
+
+    said = answer_to(server, start(), approve=False, approved_by="Bo")
+    assert said.startswith("Cancelled: ")
+    assert "was rejected by Bo; nothing was sent" in said
+    assert created() == 0
+    said = answer_to(server, start(), approve=True, approved_by="Bo", remark="as agreed")
+    assert said.startswith("Completed: 2 rows: 2 created.")
+    assert created() == 2
+    plans = server.repository.glob("data/runs/import-cases-*/approval.json")
+    assert sorted(json.loads(plan.read_text())["approve"] for plan in plans) == [False, True]
+    source.write_text(f"{columns}\nA3,Mrs,Ann,Lee\n")
+    late = start(approve_within_hours=0.0001)
+    with server.start("make worker"):
+        while server.api("GET", f"flow_runs/{late}")["state"]["name"] != "Failed":
+            time.sleep(0.2)
+    assert created() == 2
 
 
 def test_a_stopped_worker_ends_its_runs_in_order(
@@ -295,7 +355,9 @@ def test_a_stopped_worker_ends_its_runs_in_order(
     columns = "ref,customer_title,customer_first_names,customer_last_name"
     source.write_text("\n".join([columns, *people]))
     with server.start("make worker") as worker:
-        run = server.start(f"make run FLOW=import-cases/file FILE={source} CONNECTION=branch")
+        run = server.start(
+            f"make run FLOW=import-cases/import-file FILE={source} CONNECTION=branch"
+        )
         while not any(seen.method == "POST" and "case" in seen.path for seen in sandbox.requests):
             assert run.process.poll() is None, run.so_far
             time.sleep(0.05)

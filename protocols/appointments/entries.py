@@ -5,13 +5,13 @@ codes. Does not: what entries of all flows have in common (`rows/ledger.py`), wh
 for (`appointments/bookings.py`), or sending (`appointments/sync.py`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from protocols.account.journal import Journal
-from protocols.rows.ledger import STOPPED, Entry
+from protocols.rows.ledger import NOT_AS_PLANNED, STOPPED, Entry
 from schemas.appointment_file import RECIPIENTS, WantedAppointment
 from schemas.outcomes import AppointmentOutcome, RowOutcome
 
@@ -22,6 +22,7 @@ MESSAGE_SETTLED = "message settled"
 
 SENTENCES = {
     "stopped": STOPPED,
+    "not_as_planned": NOT_AS_PLANNED,
     "interrupted": f"The run was stopped while this row was under way. {AGAIN}",
     "creation_unsure": (
         "It isn't known whether this appointment was made, so it is not sent again. Look into the "
@@ -115,6 +116,18 @@ class BookingEntry(Entry):
     """Its last answer left open whether it was carried out, and it may be repeated."""
     missed_by: set[str] = field(default_factory=set)
     """Methods that have met a 404 in an earlier round: the next one may be believed."""
+
+    def intents(self) -> Iterable[Sequence[Any]]:
+        """The deletion, each value to be changed, or the appointment to be made, whole."""
+        if self.step is Step.DELETE:
+            yield "delete", self.case_id, self.appointment_id
+        elif self.step is Step.UPDATE:
+            for name, value in self.values.items():
+                yield "update", self.case_id, self.appointment_id, name, value
+        else:
+            if self.step is Step.RECREATE:
+                yield "delete", self.case_id
+            yield "create", self.case_id, dict(self.values)
 
     def row_outcomes(self) -> Iterable[RowOutcome]:
         """As `Entry.row_outcomes`, with the appointment's id."""

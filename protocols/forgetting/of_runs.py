@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from protocols.forgetting.traces import Traces
+from protocols.rows.approved import PLAN_NAME
 from protocols.rows.run_files import RunFolder, folders_of_runs
 from schemas.columns import REJECTED_BECAUSE, REJECTED_ROW, normalised
 from schemas.files.delimited import written
@@ -32,9 +33,8 @@ from tasks.workspace import run_workspace
 OUTCOMES_NAME = "outcomes.parquet"
 _CSV_NAME = "outcomes.csv"
 _TO_READ = ("rejected.xlsx", "rejected.csv", "attention.xlsx", "attention.csv")
-_DIGESTS = "plan.parquet"
-"""Of what a plan would send; names no case."""
-_OURS = frozenset({OUTCOMES_NAME, _CSV_NAME, _DIGESTS, *_TO_READ})
+_OURS = frozenset({OUTCOMES_NAME, _CSV_NAME, PLAN_NAME, *_TO_READ})
+"""A plan has digests only, and names no case."""
 _SENTENCES = frozenset({"message", "before", "after"})
 """Of outcomes: columns in which the row of another case may name this one."""
 _SENTENCE = {"rejected": REJECTED_BECAUSE, "attention": "what_to_do"}

@@ -4,11 +4,11 @@ Belongs here: the entries of an import and the sentences of their codes. Does no
 all flows have in common (`rows/ledger.py`), or deciding (`importing/exactly_once.py`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from protocols.rows.ledger import STOPPED, Entry
+from protocols.rows.ledger import NOT_AS_PLANNED, STOPPED, Entry
 from schemas.import_plan import PlannedCase
 from schemas.outcomes import Outcome
 from willsuite import NewCase, new_case
@@ -17,6 +17,7 @@ AGAIN = "Run the same file again: it looks for the reference first."
 SENTENCES = {
     "interrupted": f"The run was stopped while this row was under way. {AGAIN}",
     "stopped": STOPPED,
+    "not_as_planned": NOT_AS_PLANNED,
     "found_later": "The answer was lost; the case was then found in WillSuite.",
     "unresolved": f"WillSuite's answers were lost, and it could not be looked up. {AGAIN}",
     "not_created": (
@@ -122,6 +123,10 @@ class NewCaseEntry(Entry):
         # not super(): a dataclass with slots is another class than the one super() would look for
         Entry.end(self, outcome, code, message, case_id=case_id, **details)
         self.is_open = False
+
+    def intents(self) -> Iterable[Sequence[Any]]:
+        """The case, whole."""
+        yield "create", dict(self.case.body)
 
     def leave_open(self, outcome: Outcome, code: str, message: str | None = None) -> None:
         """Not known yet, or not done yet: to be looked up and perhaps sent again."""

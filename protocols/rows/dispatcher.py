@@ -136,6 +136,8 @@ class Dispatcher(ABC, Generic[AnyEntry]):
         self, entry: Entry, send: Callable[[], Awaitable[WriteResult[Record]]]
     ) -> WriteResult[Record] | None:
         """One request of an entry; None where nothing was carried out, nor will be."""
+        if entry.is_held_back():
+            return None
         before = entry.outcome, entry.code, entry.message
         entry.attempts += 1
         entry.end(Outcome.UNKNOWN, "interrupted")

@@ -8,14 +8,21 @@ An entry says `unknown` from just before its request leaves until its answer is 
 run that is stopped in between has told the truth.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
+
+import msgspec
 
 from schemas.issues import Issue
 from schemas.outcomes import Outcome, RowOutcome
 
 STOPPED = "The run stopped before this row's turn."
+NOT_AS_PLANNED = (
+    "What this row would send now is not in the plan that was approved, so it was not sent: the "
+    "case or the row has changed since. Plan again."
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +42,27 @@ class Entry:
     code: str | None = "stopped"
     message: str | None = field(default=STOPPED, repr=False)
     attempts: int = 0
+    approved: Collection[str] | None = field(default=None, repr=False)
+    """Digests of what it may send (`rows/approved.py`); None: whatever it wants to."""
+
+    def intents(self) -> Iterable[Sequence[Any]]:
+        """What it would send now, part by part, with what that takes the place of; plain values."""
+        raise NotImplementedError
+
+    def digests(self) -> Iterable[str]:
+        """Of its intents, in the form in which a plan keeps them."""
+        for intent in self.intents():
+            text = msgspec.json.encode(intent, order="sorted")
+            yield hashlib.sha256(text).hexdigest()[:32]
+
+    def is_held_back(self) -> bool:
+        """Whether it would send what wasn't approved; then that is its outcome."""
+        if self.approved is None:
+            return False
+        is_other = any(digest not in self.approved for digest in self.digests())
+        if is_other:
+            self.end(Outcome.CONFLICT, "not_as_planned")
+        return is_other
 
     def end(
         self,

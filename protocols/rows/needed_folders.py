@@ -12,12 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from protocols.rows.approved import PLAN_NAME
 from protocols.rows.run_files import folders_of_runs
 from schemas.outcomes import Outcome
 
 BULK_FLOW = "bulk-update-cases"
-PLAN_NAME = "plan.parquet"
-"""What a run that waits for somebody's approval goes on from."""
 _SAYS_NOTHING = {Outcome.UNKNOWN, Outcome.NOT_ATTEMPTED, Outcome.PLANNED}
 
 

@@ -181,10 +181,11 @@ class BulkSender:
         if self.stopped_by is not None:
             return []
         try:
-            return await self.look_again(entries)
+            seen = await self.look_again(entries)
         except (WillSuiteError, RunError) as error:
             self.stopped_by = self.stopped_by or str(error)
             return []
+        return [entry for entry in seen if not entry.is_held_back()]
 
     async def _begin(self, entries: Sequence[ChangeEntry]) -> Batch:
         before = [(entry.outcome, entry.code, entry.message) for entry in entries]

@@ -7,7 +7,7 @@ case lacks (`updating/differences.py`), which case a row means (`updating/matchi
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from protocols.kept import lacking_of_person
 from protocols.people import likest, made_of
 from protocols.reading.found import FoundCase
-from protocols.rows.ledger import STOPPED, Entry
+from protocols.rows.ledger import NOT_AS_PLANNED, STOPPED, Entry
 from protocols.updating.differences import Difference, difference
 from schemas.outcomes import ChangeOutcome, Outcome, RowOutcome
 from schemas.people import Sameness
@@ -24,6 +24,7 @@ from schemas.update_file import WantedChange, same_text
 AGAIN = "Run the same file again: it reads the case first."
 SENTENCES = {
     "stopped": STOPPED,
+    "not_as_planned": NOT_AS_PLANNED,
     "ref_decimal": (
         "WillSuite has a case with this reference without the .0 ({ids}), which a program may have "
         "added to a number; write it without."
@@ -297,6 +298,16 @@ class ChangeEntry(Entry):
             people = case.customers if case else [*self.case.customers, *to_do.customers]
             values["customers"] = [_name(person) for person in people]
         return values
+
+    def intents(self) -> Iterable[Sequence[Any]]:
+        """Each field with what it takes the place of, and each customer to be added."""
+        assert self.case is not None
+        left = difference(self.wanted, self.case, self.known_people)
+        has, wants = self._own_values(left, self.case), self._own_values(left, None)
+        for name, value in wants.items():
+            yield self.case_id, name, has[name] or "", value
+        for person in left.customers:
+            yield self.case_id, "customers", dict(person)
 
     def row_outcomes(self) -> Iterable[RowOutcome]:
         """As `Entry.row_outcomes`, with what was before and what was wanted."""

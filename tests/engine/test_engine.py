@@ -158,7 +158,7 @@ def deployed(engine: Engine) -> None:
 
 @pytest.fixture(scope="module")
 def nightly(deployed: None, client: SyncPrefectClient) -> UUID:
-    return client.read_deployment_by_name("export-cases/nightly").id
+    return client.read_deployment_by_name("export-cases/export-nightly").id
 
 
 @pytest.fixture(scope="module")

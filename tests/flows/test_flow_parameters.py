@@ -1,6 +1,7 @@
 """What the flows take for their flags and numbers when they are called from Python."""
 
 import asyncio
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from prefect import Flow
+from prefect.utilities.schema_tools import validation as schema_validation
 
 from flows.bulk_update_cases import bulk_update_cases
 from flows.export_cases import export_cases
@@ -141,6 +143,75 @@ def test_each_flow_with_a_file_asks_about_words_for_nothing_until_it_is_told(
         ["none"]
     )
     assert "Words for nothing" not in said(["nan"])
+
+
+# -- forms ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_the_form_has_a_title_for_each_field_and_plain_fields_where_nothing_need_be_given(
+    flow: Flow[..., Any],
+) -> None:
+    for form in (flow.parameters, flow.with_options(name="another").parameters):
+        for name, shown in form.properties.items():
+            assert shown["title"].endswith(name) or shown["title"].casefold() == name
+            assert shown.get("default", "") is not None
+            kinds = [kind.get("type") for kind in shown.get("anyOf", ())]
+            assert "null" not in kinds or name == "resolve"
+
+
+@pytest.mark.parametrize("flow", FLOWS[1:], ids=lambda flow: flow.name)
+def test_the_form_begins_with_the_file_and_whether_it_is_only_a_plan(
+    flow: Flow[..., Any],
+) -> None:
+    properties = flow.parameters.properties
+    order = sorted(properties, key=lambda name: properties[name]["position"])
+    assert order[:4] == ["source", "dry_run", "approve", "connection"]
+    assert len({shown["position"] for shown in properties.values()}) == len(properties)
+
+
+@pytest.mark.parametrize(
+    ("flow", "name", "value"),
+    [
+        (bulk_update_cases, "batch_size", 2501),
+        (bulk_update_cases, "batch_size", 0),
+        (bulk_update_cases, "job_poll_seconds", 0),
+        (bulk_update_cases, "approve_over", -1),
+        (sync_appointments, "approve_within_hours", 0),
+        (import_cases, "wait_seconds", -1),
+        (export_cases, "keep_last", 0),
+        (export_cases, "overlap_hours", -1),
+        (export_cases, "mode", "all"),
+    ],
+)
+def test_the_server_refuses_a_number_beyond_its_limits_before_a_worker_has_it(
+    flow: Flow[..., Any], name: str, value: Any
+) -> None:
+    schema = flow.parameters.model_dump_for_openapi()
+    with pytest.raises(schema_validation.ValidationError, match=name):
+        schema_validation.validate({"source": "x", name: value}, schema, raise_on_error=True)
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_a_caller_may_still_give_none_where_nothing_is_the_default(flow: Flow[..., Any]) -> None:
+    """What the form doesn't show."""
+    optional = {
+        name: None
+        for name, parameter in inspect.signature(flow.fn).parameters.items()
+        if parameter.default is None
+    }
+    schema = flow.parameters.model_dump_for_openapi()
+    given = {"source": "x"} if "source" in schema["properties"] else {}
+    schema_validation.validate(given | optional, schema, raise_on_error=True)
+
+
+def test_a_field_that_was_emptied_again_is_one_that_was_never_filled_in() -> None:
+    async def takes(sheet: str | None = None, output: str = "runs") -> dict[str, Any]:
+        return {"sheet": sheet, "output": output}
+
+    assert given(takes, sheet=" ") == {"sheet": None, "output": "runs"}
+    state: Any = given(takes, output="")
+    assert state.message == "output is empty; fill it in."
 
 
 # -- tables as a source ----------------------------------------------------------------------
