@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from protocols.account.journal import open_journal
@@ -56,7 +57,7 @@ def forget(given: argparse.Namespace) -> None:
     if "://" in given.runs or "://" in given.journal:
         raise RunError("RUNS and JOURNAL are folders of this machine.")
     places = _Places(open_output(given.exports), Path(given.runs), Path(given.journal))
-    known = [*known_in_exports(places.exports), *known_in_runs(places.runs)]
+    known = chain(known_in_exports(places.exports), known_in_runs(places.runs))
     traces = with_intents(traces_of(given.ref, given.case_id, known))
     lines = [*_plan(places, traces)]
     print("\n".join(lines) if lines else "Nothing of this case is in these folders.")

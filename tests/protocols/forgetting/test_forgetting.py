@@ -1,11 +1,13 @@
 """A case is removed from exports, outcomes and the journal, and nothing else is."""
 
+import hashlib
 import json
 import sqlite3
 from argparse import Namespace
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_exports import OURS, publish_export
@@ -15,6 +17,7 @@ from commands.forget import forget
 from protocols.account.journal import Booking, BookingState, journal_path, open_journal
 from protocols.account.known import state_folder
 from protocols.exports import changes_since, read_export
+from protocols.forgetting.of_exports import forget_in_exports
 from protocols.forgetting.of_runs import find_in_runs
 from protocols.forgetting.traces import Traces, traces_of
 from protocols.reading.past_exports import PastExports
@@ -127,6 +130,26 @@ def test_exports_that_have_not_got_the_case_stay_as_they_are(data: Path, exports
     forget_in(data, ref="Quill 7")
     assert all(path.read_bytes() == content for path, content in files.items())
     assert (exports / "latest.json").read_bytes() == pointer
+
+
+def test_exports_in_an_object_store_are_replaced_as_well() -> None:
+    output = open_output("mock://bucket/out")
+    first = publish_export(output, CASES, PEOPLE, META, started_at=DAYS[0])
+    second = publish_export(output, CASES, compared_with=first.name, started_at=DAYS[1])
+    forget_in_exports(output, Traces(frozenset({GONE.casefold()}), frozenset({"quill 7"})))
+    assert not {first.name, second.name} & {*output.snapshots(), *output.manifests()}
+    past = PastExports(output, OURS)
+    newest, oldest = past.published()
+    assert output.latest()["snapshot"] == newest.snapshot
+    assert newest.changes is not None
+    assert newest.changes.compared_with == oldest.name
+    for export in (newest, oldest):
+        file = output.open(f"{export.snapshot}/cases.parquet")
+        assert file is not None
+        with file:
+            content = file.read()
+        assert export.files["cases.parquet"].sha256 == hashlib.sha256(content).hexdigest()
+        assert pq.read_table(pa.BufferReader(content))["id"].to_pylist() == ["a", "c"]
 
 
 def test_a_plan_says_where_it_is_and_changes_nothing(
