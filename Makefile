@@ -12,16 +12,16 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy alerts worker run pages lock clean
+.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy alerts worker run forget purge-runs check-account pages lock clean
 
-# where Prefect's server is; of deploy, worker and run an exported PREFECT_API_URL is stronger
+# where Prefect's server is; an exported PREFECT_API_URL is stronger, but for `server`
 PORT ?= 4200
-deploy alerts worker run: export PREFECT_API_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(PORT)/api)
+deploy alerts worker run purge-runs check-account: export PREFECT_API_URL := $(or $(PREFECT_API_URL),http://127.0.0.1:$(PORT)/api)
 # with -C (which shows as w among the flags) make is called from somewhere else
 CALLED_FROM := $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(STAMP) ## build .venv from requirements.lock
 
@@ -97,6 +97,22 @@ worker: $(STAMP) ## run what is due, until Ctrl-C
 run: $(STAMP) ## start FLOW=import-cases/import-file FILE=cases.csv (PLAN=1 APPROVE=1 CONNECTION=name), follow it
 	@$(BIN)/python -m commands.run --flow "$(FLOW)" --file "$(FILE)" --called-from "$(CALLED_FROM)" \
 	  --connection "$(CONNECTION)" --run "$(RUN)" $(if $(PLAN),--plan) $(if $(APPROVE),--approve)
+
+# in the environment, since everybody on the machine can read a command's arguments
+forget: export FORGET_REF := $(value REF)
+forget: export FORGET_CASE_ID := $(value CASE_ID)
+forget: $(STAMP) ## remove a case from our files: REF=... or CASE_ID=... (a plan; APPLY=1 does it)
+	@$(BIN)/python -m commands.forget --exports "$(or $(EXPORTS),data/exports)" \
+	  --runs "$(or $(RUNS),data/runs)" --journal "$(or $(JOURNAL),data/journal)" \
+	  $(if $(BOOKINGS),--bookings) $(if $(APPLY),--apply)
+
+purge-runs: $(STAMP) ## delete runs OLDER_THAN=90d from Prefect (a plan; APPLY=1), their folders: FILES=1
+	@$(BIN)/python -m commands.purge_runs --older-than "$(OLDER_THAN)" \
+	  --runs "$(or $(RUNS),data/runs)" $(if $(FILES),--files) $(if $(APPLY),--apply)
+
+check-account: $(STAMP) ## ask the account what the documents leave open (WRITE=case id: a case to change)
+	@$(BIN)/python -m commands.check_account --connection "$(CONNECTION)" \
+	  --output "$(or $(OUTPUT),data)" --write "$(WRITE)"
 
 pages: $(STAMP) ## write docs/codes.md and docs/parameters.md anew, from the code
 	@$(BIN)/python -m commands.codes

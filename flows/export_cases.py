@@ -7,7 +7,7 @@ of (`protocols/reading/increments.py`), files (`tasks/snapshot_tables.py`, `task
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -18,6 +18,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.endings import EXPECTED_ERRORS, failed, run_here
+from flows.export_filters import filters_of
 from flows.export_manifest import (
     ExportSummary,
     Made,
@@ -39,7 +40,7 @@ from protocols.reading.increments import (
     missed_by_incremental,
     refuse_fewer,
 )
-from protocols.reading.listing import WIRE_TIME, Listing, list_cases
+from protocols.reading.listing import Listing, list_cases
 from protocols.reading.past_exports import PastExport, PastExports
 from protocols.reading.shown_people import complete_people
 from protocols.reading.verification import Verification
@@ -143,6 +144,7 @@ async def export_cases(
     full_after: float = 7,
     overlap_hours: float = WATERMARK_OVERLAP_HOURS,
     group_readable: bool = False,
+    filters_file: str | None = None,
 ) -> ExportSummary:
     """Export every case, with its customers and CRM fields, to Parquet.
 
@@ -151,8 +153,8 @@ async def export_cases(
         mode: "full" lists every case. "incremental" reads what was changed since the last export
             and merges it into a new snapshot of all cases; it doesn't see deletions. "auto" is
             incremental unless the last full export is older than `full_after`.
-        ref: Only cases with this reference.
-        postcode: Only cases with a customer at this postcode.
+        ref: Only cases with this reference. Prefect stores parameters: rather use `filters_file`.
+        postcode: Only cases with a customer at this postcode. Stored as well.
         updated_after: Only cases changed at or after this time (YYYY-MM-DD HH:MM:SS; the vendor
             names no zone, and a time with an offset is converted to UTC).
         allow_unverified: Publish even if it can't be shown that no case is missing.
@@ -166,6 +168,8 @@ async def export_cases(
             read. Less than 26 may lose changes, since WillSuite doesn't say in which zone it
             keeps its times.
         group_readable: Let the group of the output folder read what is published, too.
+        filters_file: A JSON or CSV file with ref, postcode, updated_after, which Prefect doesn't
+            store; or its URL.
 
     Returns:
         An ExportSummary. A run that fails raises one of: willsuite.errors.WillSuiteError,
@@ -174,7 +178,7 @@ async def export_cases(
     log_for_people()
     try:
         options = _Options(
-            CaseFilters(ref or None, postcode or None, _wire_time(updated_after)), mode,
+            filters_of(ref, postcode, updated_after, filters_file), mode,
             allow_unverified, allow_shrink, keep_last, full_after, overlap_hours,
         )  # fmt: skip
         async with connected(connection) as client:
@@ -352,19 +356,6 @@ def _publish(
             "%s names %s, not this filtered export.", LATEST, pointer.get("snapshot", "nothing")
         )
     return is_latest, past.prune(keep_last, export.name)
-
-
-def _wire_time(value: str | datetime | None) -> str | None:
-    """A filter time in the vendor's format; an offset is converted to UTC, none is left as is."""
-    if not value:
-        return None
-    try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    except ValueError:
-        raise RunError(
-            "updated_after must be a time like 2026-01-31 09:00:00 (or a date like 2026-01-31)."
-        ) from None
-    return (moment.astimezone(UTC) if moment.tzinfo else moment).strftime(WIRE_TIME)
 
 
 async def _crm_fields() -> tuple[Sequence[CrmField], str]:

@@ -125,7 +125,8 @@ async def sync_appointments(
         journal: Folder of the journal; on a disk of this machine that is kept and backed up.
         resolve: What became of uncertain rows, by key. The appointment's id or "not created"; of a
             message in doubt "message settled". The second time with a number, as the row says.
-            Or the path of a run's attention.xlsx, with its column `resolution` filled in.
+            Or, since Prefect stores what is given here, the path of a run's attention.xlsx with its
+            column `resolution` filled in, or of a CSV file with the columns key and resolution.
         recreate: Delete and make anew what can't be changed; adviser, Zoom meeting and case.
         new_journal: Begin a new journal, or use another one, although there was one.
         accept_swapped_recipients: It is known that WillSuite's answers show the adviser's address

@@ -77,6 +77,14 @@ class Output(ABC):
         """Replace `latest.json` by `pointer`, whose `snapshot` is the latest from now on."""
 
     @abstractmethod
+    def replace_manifest(self, name: str, manifest: Mapping[str, Any]) -> None:
+        """Give the snapshot `name`, which may be a removed one, another manifest."""
+
+    @abstractmethod
+    def remove_manifest(self, name: str) -> None:
+        """Delete the manifest of a snapshot whose tables are removed."""
+
+    @abstractmethod
     def snapshots(self) -> list[str]:
         """Names of the published snapshots, oldest first."""
 
@@ -208,6 +216,17 @@ class LocalOutput(Output):
                 open_to_group(folder)
         return path
 
+    def replace_manifest(self, name: str, manifest: Mapping[str, Any]) -> None:
+        """As `Output.replace_manifest`."""
+        with _explained(f"Cannot write a manifest in {self._root}"):
+            write_atomically(self._root / "manifests" / f"{name}.json", _json(manifest))
+
+    def remove_manifest(self, name: str) -> None:
+        """As `Output.remove_manifest`."""
+        with _explained(f"Cannot remove a manifest in {self._root}"):
+            (self._root / "manifests" / f"{name}.json").unlink(missing_ok=True)
+            sync_folder(self._root / "manifests")
+
     def _link(self, snapshot: str) -> None:
         """Swap the convenience link; a file system without links just hasn't got it."""
         link = self._root / "latest"
@@ -307,6 +326,16 @@ class RemoteOutput(Output):
         """As `Output.point`; there are no links."""
         with _explained("Cannot name the latest snapshot at the output URL"):
             self._put(f"{self._root}/{LATEST}", _json(pointer))
+
+    def replace_manifest(self, name: str, manifest: Mapping[str, Any]) -> None:
+        """As `Output.replace_manifest`."""
+        with _explained("Cannot write a manifest at the output URL"):
+            self._put(f"{self._root}/manifests/{name}.json", _json(manifest))
+
+    def remove_manifest(self, name: str) -> None:
+        """As `Output.remove_manifest`."""
+        with _explained("Cannot remove a manifest at the output URL"):
+            self._files.delete_file(f"{self._root}/manifests/{name}.json")
 
     def snapshots(self) -> list[str]:
         """As `Output.snapshots`."""

@@ -169,6 +169,23 @@ class Journal:
         )
         return any(other != self._key(key) for (other,) in found)
 
+    def count_of_case(self, case_id: str) -> int:
+        """How many bookings of a case there are."""
+        found = self._connection.execute(
+            "SELECT count(*) FROM booking WHERE case_id = ? COLLATE NOCASE", [case_id]
+        )
+        return int(found.fetchone()[0])
+
+    def forget_case(self, case_id: str) -> None:
+        """Remove the bookings of a case, so that nothing of them is left in the file's free pages:
+        whoever asks for one of them again gets a second appointment."""
+        self._connection.execute("PRAGMA secure_delete = ON")
+        with self._connection:
+            self._connection.execute(
+                "DELETE FROM booking WHERE case_id = ? COLLATE NOCASE", [case_id]
+            )
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     @contextlib.contextmanager
     def rehearsal(self) -> Iterator["Journal"]:
         """A copy in memory, to see what would become of it."""

@@ -258,6 +258,19 @@ class OpenJobs:
         await self._say(record.path.stem, str(number), value)
 
 
+async def has_open_jobs() -> bool:
+    """Whether a bulk request of any account may be under way, as this machine or Prefect knows it.
+
+    Raises:
+        ServerAwayError: Prefect's server doesn't say.
+    """
+    if any(state_folder().glob("*.jobs/*.json")):
+        return True
+    said = [name.rpartition("_") for name in await shared.read_all("willsuite_job_")]
+    ended = {batch for batch, _, number in said if number == OVER}
+    return any(batch not in ended for batch, _, _ in said)
+
+
 def _place(number: str) -> int:
     """In the order of what was said of a batch; 0 of what an earlier version of this said."""
     return int(number) if number.isdecimal() else 0

@@ -10,6 +10,7 @@ Belongs here: the layout of a run's folder, fixed by design.md:
 Does not: deciding outcomes, or the forms of these files (`schemas/files/`).
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,29 @@ from schemas.outcomes import OUTCOMES, Outcome, RowOutcome, outcome_table
 from schemas.rows import place_of
 from tasks.files import private_folder, write_atomically
 from tasks.policy import OutputError
+
+_NAME = re.compile(r"([a-z]+(?:-[a-z]+)*)-(\d{8}T\d{6}Z)-[0-9a-f]{8}")
+_TIME = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder that a run has left."""
+
+    path: Path
+    flow: str
+    started_at: datetime
+
+
+def folders_of_runs(output: Path) -> list[RunFolder]:
+    """What runs have left in `output`, oldest first; other folders are none of ours."""
+    found = []
+    for path in output.iterdir() if output.is_dir() else ():
+        name = _NAME.fullmatch(path.name)
+        if name and path.is_dir() and not path.is_symlink():
+            started_at = datetime.strptime(name[2], _TIME).replace(tzinfo=UTC)
+            found.append(RunFolder(path, name[1], started_at))
+    return sorted(found, key=lambda folder: folder.started_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +75,7 @@ def run_folder(output: str, flow: str) -> Path:
     """
     if "://" in output:
         raise OutputError("The output of this flow must be a folder of this machine, not a URL.")
-    return Path(output).absolute() / f"{flow}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+    return Path(output).absolute() / f"{flow}-{datetime.now(UTC):{_TIME}}-{uuid4().hex[:8]}"
 
 
 def write_run_files(

@@ -11,7 +11,7 @@ from accounts import forget_in_prefect
 
 from protocols.account import shared
 from protocols.account.job_records import JobRecord
-from protocols.account.known import KnownAccount, known_account, state_folder
+from protocols.account.known import KnownAccount, has_open_jobs, known_account, state_folder
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -240,3 +240,23 @@ def test_a_job_whose_record_cannot_be_read_counts_as_a_batch_of_now(
     name = f"willsuite_job_{account}_{uuid4().hex}"
     asyncio.run(shared.put(name, value))  # type: ignore[arg-type]
     assert jobs(account) == [(0, None)]
+
+
+def test_whether_a_batch_is_open_anywhere_is_known_here_and_elsewhere(
+    account: str, on: Callable[[str], None]
+) -> None:
+    async def look() -> list[bool]:
+        for name in await shared.read_all("willsuite_job_"):  # of other tests
+            await shared.remove(f"willsuite_job_{name}")
+        found = [await has_open_jobs()]
+        jobs = (await known_account(account)).jobs
+        record = await jobs.intend(3)
+        found.append(await has_open_jobs())
+        on("another")
+        found.append(await has_open_jobs())
+        await jobs.forget(record)
+        found.append(await has_open_jobs())
+        return found
+
+    on("one")
+    assert asyncio.run(look()) == [False, True, True, False]

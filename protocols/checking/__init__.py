@@ -1,0 +1,1 @@
+"""What the vendor's documents leave open, asked of a real account; by reading, unless told."""
