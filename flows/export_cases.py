@@ -28,6 +28,7 @@ from flows.export_manifest import (
     said_of_changes,
     said_of_missed,
     show,
+    show_history,
 )
 from flows.parameters import with_checked_parameters, with_form
 from flows.runs import leave_summary
@@ -211,6 +212,7 @@ async def _export(output: Output, account: str, options: _Options) -> ExportSumm
         get_run_logger().warning("%s", said_of_missed(made.missed))
         emit_missed(made.missed, output.location(""))
     await show(manifest, summary)
+    await show_history(past.published())
     return summary
 
 

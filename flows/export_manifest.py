@@ -4,24 +4,30 @@ Belongs here: the words and numbers. Does not: how they come about (`export_case
 later run makes of a manifest (`protocols/reading/past_exports.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Literal, TypedDict
 
 from prefect.events import emit_event
 
 from protocols.reading.increments import Base
 from protocols.reading.listing import WIRE_TIME, Listing
+from protocols.reading.past_exports import PastExport
 from protocols.reading.verification import Verification
 from schemas.case_changes import ADDED, CHANGED, REMOVED
 from schemas.case_tables import SCHEMA_VERSION, SCHEMAS
-from tasks.progress import show_result
+from tasks.progress import show_result, show_table
 from tasks.snapshot_tables import CHANGES_NAME, Written
 from willsuite import CrmField
 
 MISSED_EVENT = "willsuite.export.missed-changes"
 """Emitted when a full export finds what incremental ones missed; `make alerts` waits for it."""
+
+
+HISTORY = 30
+"""Exports in the table that shows how the account grows."""
 
 
 class ExportSummary(TypedDict):
@@ -206,6 +212,24 @@ def said_of_missed(missed: int) -> str:
         f"ATTENTION: {missed:,} case(s) have changed without WillSuite listing them as changed, so "
         "incremental exports miss such changes: run full ones more often (full_after)."
     )
+
+
+async def show_history(exports: Iterable[PastExport]) -> None:
+    """The newest exports of all cases as a table under one key, newest first."""
+    rows = [
+        {
+            "began": f"{past.started_at[:16].replace('T', ' ')} UTC",
+            "mode": past.mode,
+            "cases": past.rows.cases,
+            "added": past.changes and past.changes.added,
+            "changed": past.changes and past.changes.changed,
+            "gone": past.changes and past.changes.removed,
+            "verification": past.verification,
+        }
+        for past in islice(exports, HISTORY)
+    ]
+    if rows:
+        await show_table("export-cases-history", "The exports that are there", rows)
 
 
 async def show(manifest: Mapping[str, Any], summary: ExportSummary) -> None:

@@ -17,6 +17,7 @@ from prefect import runtime
 from prefect.artifacts import (
     acreate_markdown_artifact,
     acreate_progress_artifact,
+    acreate_table_artifact,
     aupdate_progress_artifact,
 )
 from prefect.client.orchestration import get_client
@@ -164,6 +165,14 @@ async def show_result(key: str, description: str, markdown: str) -> None:
         await acreate_markdown_artifact(key=key, description=description, markdown=markdown)
     except Exception as error:  # noqa: BLE001 - as above
         get_run_logger().warning("The result can't be shown (%s).", type(error).__name__)
+
+
+async def show_table(key: str, description: str, rows: list[dict[str, Any]]) -> None:
+    """A table artifact of the run, likewise."""
+    try:
+        await acreate_table_artifact(key=key, description=description, table=rows)
+    except Exception as error:  # noqa: BLE001 - as above
+        get_run_logger().warning("A table can't be shown (%s).", type(error).__name__)
 
 
 async def name_run(what: str) -> None:

@@ -31,6 +31,10 @@ class Compared(msgspec.Struct):
 
     compared_with: str | None
     """The name of the snapshot before; None where there was none that it could be compared with."""
+    added: int | None = None
+    changed: int | None = None
+    removed: int | None = None
+    """Cases, of each kind."""
 
 
 class PastExport(msgspec.Struct):

@@ -1,5 +1,6 @@
 """Exports of what has changed, through the real engine, against a server on a socket."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 from test_export_cases import (
     end_of,
     everything_in,
@@ -184,3 +188,26 @@ def test_a_case_that_the_list_of_all_leaves_out_is_not_gone_until_it_is_not_ther
     assert published(tmp_path / "out") == expected(store)
     assert "+0 cases, 0 changed, 1 gone" in said
     assert manifest_of(tmp_path / "out")["looked_up"] == 2
+
+
+def test_the_exports_that_are_there_are_shown_as_one_table_newest_first(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox, output = start_sandbox(cases=12), tmp_path / "out"
+    export(output)
+    sandbox.store.put(newcomer(1))
+    export(output, mode="incremental")
+
+    async def shown() -> list[dict[str, Any]]:
+        async with get_client() as client:
+            of_it = ArtifactFilter(key=ArtifactFilterKey(any_=["export-cases-history"]))
+            newest = ArtifactSort.CREATED_DESC
+            [artifact] = await client.read_artifacts(artifact_filter=of_it, sort=newest, limit=1)
+        rows: list[dict[str, Any]] = json.loads(str(artifact.data))
+        return rows
+
+    columns = ("mode", "cases", "added", "changed", "gone", "verification")
+    assert [[row[name] for name in columns] for row in asyncio.run(shown())] == [
+        ["incremental", 13, 1, 0, 0, "quiet"],
+        ["full", 12, 12, 0, 0, "quiet"],
+    ]
