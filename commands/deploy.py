@@ -121,7 +121,8 @@ async def _deploy_all(client: PrefectClient) -> None:
     config = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     for item in config["deployments"]:
         name = full_name(item)
-        await _retire(client, FORMER_NAMES[item["name"]], name)
+        if former := FORMER_NAMES.get(item["name"]):
+            await _retire(client, former, name)
         try:
             existing = await client.read_deployment_by_name(name)
         except ObjectNotFound:

@@ -11,6 +11,7 @@ from typing import Any
 from prefect import Flow
 
 from flows.bulk_update_cases import bulk_update_cases
+from flows.export_accounts import export_accounts
 from flows.export_cases import export_cases
 from flows.import_cases import import_cases
 from flows.sync_appointments import sync_appointments
@@ -19,6 +20,7 @@ from flows.update_cases import update_cases
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "parameters.md"
 FLOWS: tuple[Flow[..., Any], ...] = (
     import_cases, bulk_update_cases, update_cases, sync_appointments, export_cases,
+    export_accounts,
 )  # fmt: skip
 _HEAD = """\
 # Parameters of the flows

@@ -28,6 +28,7 @@ class Field:
 _ABOVE_0 = {"exclusiveMinimum": 0}
 FIELDS = {
     "source": Field("File"),
+    "connections": Field("WillSuite connections"),
     "mode": Field("How much is read"),
     "dry_run": Field("Only plan"),
     "approve": Field("Ask before anything is sent"),
@@ -56,6 +57,8 @@ FIELDS = {
     "journal": Field("Folder of the journal"),
     "new_journal": Field("Begin a new journal"),
     "accept_swapped_recipients": Field("Recipients are shown swapped"),
+    "at_once": Field("Accounts at once", {"minimum": 1}),
+    "deployment": Field("Deployment for one account"),
     "keep_last": Field("Snapshots to keep", {"minimum": 1}),
     "full_after": Field("A full export after, days", {"minimum": 0}),
     "overlap_hours": Field("Overlap, hours", {"minimum": 0, "maximum": 24 * 365}),

@@ -202,12 +202,23 @@ async def _followed(client: PrefectClient, started: FlowRun, *, show: bool) -> E
         await asyncio.sleep(POLL_SECONDS)
 
 
+async def summary_of_run(run: UUID) -> dict[str, Any] | None:
+    """What a run of a deployment left; None where it left nothing."""
+    async with get_client() as client:
+        return await _summary_left(client, run)
+
+
+async def _summary_left(client: PrefectClient, run: UUID) -> dict[str, Any] | None:
+    try:
+        text = await client.read_flow_run_input(run, SUMMARY_KEY)
+    except PrefectHTTPStatusError:
+        return None
+    return msgspec.json.decode(text, type=dict[str, Any])
+
+
 async def _ended(client: PrefectClient, run: FlowRun) -> EndedRun:
     assert run.state is not None
-    try:
-        summary = msgspec.json.decode(await client.read_flow_run_input(run.id, SUMMARY_KEY))
-    except PrefectHTTPStatusError:
-        summary = None
+    summary = await _summary_left(client, run.id)
     state, message = str(run.state.name), run.state.message or "no message"
     return EndedRun(run.id, run.name, state, message, run.end_time, summary)
 

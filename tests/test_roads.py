@@ -152,7 +152,7 @@ def server(machine: Machine) -> Iterator[Machine]:
                 time.sleep(0.1)
         code, said = machine.say("make deploy", terminal=True)
         assert code == 0, said
-        assert "6 deployments are in Prefect" in said
+        assert "8 deployments are in Prefect" in said
         yield machine
 
 

@@ -4,6 +4,7 @@ Belongs here: names of other modules, and nothing else.
 """
 
 from flows.bulk_update_cases import bulk_update_cases
+from flows.export_accounts import export_accounts
 from flows.export_cases import export_cases
 from flows.import_cases import import_cases
 from flows.runs import EndedRun, RunFailedError, latest_run, outcomes, rejects, run_and_wait
@@ -19,6 +20,7 @@ __all__ = [
     "RunFailedError",
     "bulk_update_cases",
     "changes_since",
+    "export_accounts",
     "export_cases",
     "import_cases",
     "latest_run",
