@@ -242,14 +242,14 @@ class _Line:
 
     def __init__(self, *, show: bool) -> None:
         self._show = show
-        self._width = 0
+        self._text = ""
 
     def write(self, text: str, end: str = "") -> None:
-        """Put `text` in the place of what was there."""
-        if self._show:
-            sys.stdout.write(f"\r{text.ljust(self._width)}{end}")
+        """Put `text` in the place of what was there, if it is another one."""
+        if self._show and (text != self._text or end):
+            sys.stdout.write(f"\r{text.ljust(len(self._text))}{end}")
             sys.stdout.flush()
-            self._width = len(text)
+            self._text = text
 
     def end(self, text: str) -> None:
         """The last one."""

@@ -6,6 +6,7 @@ The runs are carried out in this process; workers do it in tests/test_roads.py.
 import asyncio
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -81,7 +82,10 @@ def test_a_run_that_is_waited_for_gives_its_summary_and_its_rows(
 
     summary, latest = asyncio.run(notebook())
     assert summary["outcomes"] == {"created": 2, "rejected": 1}
-    assert "import 3 rows" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.endswith("Completed\n")
+    lines = shown.split("\r")
+    assert all(one != other for one, other in pairwise(lines)), "a line is written when it changes"
     assert latest.is_completed
     assert latest.summary == summary
     for run in (summary, latest):
