@@ -83,7 +83,7 @@ def test_a_run_that_is_waited_for_gives_its_summary_and_its_rows(
     summary, latest = asyncio.run(notebook())
     assert summary["outcomes"] == {"created": 2, "rejected": 1}
     shown = capsys.readouterr().out
-    assert shown.endswith("Completed\n")
+    assert shown.rstrip().endswith(": Completed")
     lines = shown.split("\r")
     assert all(one != other for one, other in pairwise(lines)), "a line is written when it changes"
     assert latest.is_completed
