@@ -3,9 +3,11 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 
@@ -22,7 +24,21 @@ async def server() -> AsyncIterator[PrefectClient]:
     async with get_client() as client:
         if await client.api_healthcheck() is not None:
             sys.exit(f"There is no Prefect server at {url}. {_advice(url)}")
+        await _refuse_strangers(client)
         yield client
+
+
+async def _refuse_strangers(client: PrefectClient) -> None:
+    """End the command where the server wants a name and a password that it wasn't given."""
+    try:
+        await client.read_work_pools(limit=1)
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != HTTPStatus.UNAUTHORIZED:
+            raise
+        sys.exit(
+            "The Prefect server wants its password: export PREFECT_API_AUTH_STRING=user:password, "
+            "as it was given to the server (PREFECT_SERVER_API_AUTH_STRING)."
+        )
 
 
 def _advice(url: str) -> str:
