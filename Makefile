@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test leaks soak check bench export import bulk update appointments sandbox server deploy alerts worker run forget purge-runs check-account pages lock clean
+.PHONY: help setup demo test leaks soak tour check bench export import bulk update appointments sandbox server deploy alerts worker run forget purge-runs check-account pages lock clean
 
 # where Prefect's server is; an exported PREFECT_API_URL is stronger, but for `server`
 PORT ?= 4200
@@ -50,6 +50,11 @@ leaks: $(STAMP) ## look for personal data in logs, files and all that Prefect re
 
 soak: leaks ## the same; kill runs, machines and servers; try the README's commands
 	$(PYTEST) --dist loadfile --timeout=400 -m soak
+
+tour: $(STAMP) ## use the UI in a real browser (needs Debian's chromium), and take the pictures of docs/tour
+	@[ -x .venv-tour/bin/pip ] || $(PYTHON) -m venv .venv-tour
+	@.venv-tour/bin/pip install -qq --disable-pip-version-check "playwright>=1.60,<2"
+	PYTHONPATH=$$(echo .venv-tour/lib/python3*/site-packages):tests $(BIN)/python -m pytest -x tests/tour/tour.py
 
 check: $(STAMP) ## style, types and layers
 	$(BIN)/ruff check .
@@ -126,4 +131,4 @@ lock: ## resolve requirements.lock anew
 	  --custom-compile-command "make lock" -o requirements.lock
 
 clean: ## remove the virtual environments and the demo's data
-	rm -rf .venv .venv-lock data/demo
+	rm -rf .venv .venv-lock .venv-tour data/demo
