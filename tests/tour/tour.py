@@ -1,4 +1,4 @@
-"""`make tour`: what a data team does in Prefect's UI, in a real browser; with pictures for docs/tour.
+"""`make tour`: what a data team does in Prefect's UI, in a real browser; takes pictures of it.
 
 Belongs here: filling forms, approving a plan, looking at results, cancelling. Does not: what runs
 do (tests/flows/), or that workers run them (tests/test_roads.py, whose machine this uses).
