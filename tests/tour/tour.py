@@ -140,7 +140,7 @@ def test_a_run_that_is_cancelled_says_so_and_keeps_its_outcomes(
     tmp_path: Path,
 ) -> None:
     sandbox = account(latency_ms=300)
-    people = [f"T{number},Mrs,Ann,Lee" for number in range(400)]
+    people = [f"T{number},Mrs,Ann,Lee" for number in range(1200)]
     source = tmp_path / "cases.csv"
     columns = "ref,customer_title,customer_first_names,customer_last_name"
     source.write_text("\n".join([columns, *people]))
@@ -155,7 +155,7 @@ def test_a_run_that_is_cancelled_says_so_and_keeps_its_outcomes(
         open_run(server, page, run)
         picture(page, "running")
         choose(page, "Cancel")
-        page.get_by_role("dialog").get_by_role("button", name="Cancel").last.click()
+        page.get_by_role("button", name="Cancel Flow Run").click()
         wait_for(server, run, "Cancelled")
         open_run(server, page, run)
         page.get_by_text("the outcomes so far are in").first.wait_for()
