@@ -101,33 +101,33 @@ async def plan_first(
     log_for_people()
     try:
         asked = make_asked()
-        step = Step(asked.dry_run, asked.plan)
-        if asked.is_plan_needed and not asked.dry_run:
-            planned = await _planned(asked, carry_out)
-            if isinstance(planned, State):
-                return planned
-            step = planned
-        state = await _pass(carry_out, step)
+        state = (
+            await _with_plan(asked, carry_out)
+            if asked.is_plan_needed and not asked.dry_run
+            else await _pass(carry_out, Step(asked.dry_run, asked.plan))
+        )
     except EXPECTED_ERRORS as error:
         return failed(error)
     left = state.data
-    await leave_summary(left.summary if isinstance(left, IncompleteRunError) else left)
+    if left is not None:
+        await leave_summary(left.summary if isinstance(left, IncompleteRunError) else left)
     return state
 
 
-async def _planned(asked: Asked, carry_out: Callable[[Step], Awaitable[State]]) -> Step | State:
-    """How it goes on: the step that carries the plan out, or the state in which the run ends."""
+async def _with_plan(asked: Asked, carry_out: Callable[[Step], Awaitable[State]]) -> State:
+    """Plan, ask where somebody has to be asked, and carry the plan out."""
     run = _this_run()
     plan = await _plan_of(run) if run is not None else None
     if plan is None:
-        state = await _pass(carry_out, Step(is_plan=True))
-        if not state.is_completed():
-            return state
+        free_rows = None if asked.approve else asked.approve_over
+        state = await _pass(carry_out, Step(is_plan=True, free_rows=free_rows))
         summary: RunSummary = state.data  # type: ignore[assignment]
+        if not state.is_completed() or not summary["dry_run"]:
+            return state
         rows = summary["outcomes"].get(Outcome.PLANNED, 0)
         plan = _Plan(str(summary["plan_file"]), _described(summary))
         if not asked.must_be_approved(rows):
-            return Step(is_plan=False, plan=plan.path)
+            return await _pass(carry_out, Step(is_plan=False, plan=plan.path))
         if run is None:
             return _to_be_named(asked, summary, rows)
         await _keep(run, plan)
@@ -136,7 +136,7 @@ async def _planned(asked: Asked, carry_out: Callable[[Step], Awaitable[State]]) 
         by = f" by {answer.approved_by}" if answer.approved_by else ""
         return Cancelled(message=f"The plan {plan.path} was rejected{by}; nothing was sent.")
     get_run_logger().info("The plan is approved; nothing else than it is sent.")
-    return Step(is_plan=False, plan=plan.path)
+    return await _pass(carry_out, Step(is_plan=False, plan=plan.path))
 
 
 async def _pass(carry_out: Callable[[Step], Awaitable[State]], step: Step) -> State:

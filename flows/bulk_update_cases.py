@@ -176,6 +176,7 @@ async def _update_in_bulk(given: Given, made: Callable[[], _Options], step: Step
     folder = run_folder(given.output, FLOW)
     async with connected(given.connection) as client:
         read = await read_source(given, BULK_UPDATE.has_column)
+        step = step.of(read)
         await name_writing("bulk update", read, step)
         ledger = await change_ledger(given, read, BULK_UPDATE)
         run = WritingRun(

@@ -124,6 +124,7 @@ async def _import(given: Given, identity: Sequence[str], max_people: int, step: 
     folder = run_folder(given.output, FLOW)
     async with connected(given.connection) as client:
         read = await read_source(given, _known_with(identity))
+        step = step.of(read)
         await name_writing("import", read, step)
         make = partial(
             plan_import, read, extra=given.extra, derive_ref_from=identity, max_people=max_people,

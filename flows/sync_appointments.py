@@ -175,6 +175,7 @@ async def _sync(given: Given, options: _Options, step: Step) -> State:
     said = await asyncio.to_thread(options.said)
     async with connected(given.connection) as client:
         table = await read_source(given, is_appointment_column)
+        step = step.of(table)
         await name_writing("appointments", table, step)
         zone = ZoneInfo(client.settings.timezone)
         read = await asyncio.to_thread(

@@ -122,6 +122,7 @@ async def _update(given: Given, abandoned: Collection[str], step: Step) -> State
     folder = run_folder(given.output, FLOW)
     async with connected(given.connection) as client:
         read = await read_source(given, UPDATE_CASES.has_column)
+        step = step.of(read)
         await name_writing("update", read, step)
         ledger = await change_ledger(given, read, UPDATE_CASES)
         run = WritingRun(

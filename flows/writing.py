@@ -102,6 +102,13 @@ class Step:
     is_plan: bool
     plan: str | None = None
     """The file of the plan beyond which nothing may be sent."""
+    free_rows: int | None = None
+    """A file with no more rows than this needs no plan: it is the work at once."""
+
+    def of(self, sheet: Sheet) -> "Step":
+        """The step that this file takes."""
+        is_small = self.free_rows is not None and len(sheet.rows) <= self.free_rows
+        return Step(is_plan=False) if is_small else self
 
 
 @dataclass(frozen=True)

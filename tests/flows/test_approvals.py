@@ -244,7 +244,21 @@ def test_more_rows_than_may_be_sent_without_approval_fail_and_fewer_are_sent(
     assert isinstance(refused.result, IncompleteRunError)
     assert refused.summary["outcomes"] == {"planned": 3}
     assert not writes(sandbox)
-    assert run(import_cases, *rows, approve_over=3).summary["outcomes"] == {"created": 3}
+    sandbox.requests.clear()
+    small = run(import_cases, *rows, approve_over=3)
+    assert small.summary["outcomes"] == {"created": 3}
+    folder = Path(small.summary["folder"])
+    assert not list(folder.parent.glob(f"*/{PLAN_NAME}"))[1:], "a small file is not planned first"
+
+
+def test_rows_that_send_nothing_do_not_count_towards_what_needs_approval(
+    start_sandbox: StartSandbox,
+) -> None:
+    start_sandbox(cases=5)
+    rows = [new_case(number) for number in range(3)]
+    run(import_cases, *rows[:2])
+    mostly_there = run(import_cases, *rows, approve_over=1)
+    assert mostly_there.summary["outcomes"] == {"created": 1, "existing": 2}
 
 
 def test_where_nothing_would_be_sent_nobody_is_asked(start_sandbox: StartSandbox) -> None:
