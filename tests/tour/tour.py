@@ -158,5 +158,7 @@ def test_a_run_that_is_cancelled_says_so_and_keeps_its_outcomes(
         page.get_by_role("button", name="Cancel Flow Run").click()
         wait_for(server, run, "Cancelled")
         open_run(server, page, run)
-        page.get_by_text("the outcomes so far are in").first.wait_for()
+        page.get_by_text("Cancelled", exact=True).first.wait_for()
         picture(page, "cancelled")
+    logs = server.api("POST", "logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
+    assert any("the outcomes so far are in" in log["message"] for log in logs)
