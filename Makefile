@@ -37,6 +37,9 @@ $(STAMP): requirements.lock
 	  && $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps \
 	    -r requirements.lock; \
 	fi
+	@# so that a notebook of any folder finds the project
+	@$(BIN)/python -c 'import sys, sysconfig as s, pathlib as p; \
+	  (p.Path(s.get_path("purelib")) / "willsuite_flows.pth").write_text(sys.argv[1])' "$(CURDIR)"
 	@touch $(STAMP)
 
 demo: $(STAMP) ## import, change and export cases of a local WillSuite, show the results

@@ -68,7 +68,7 @@ async def undo_bulk_update(
     if not rows:
         raise RunError(f"{path} has no change that can be undone.")
     account = (await settings_of(connection)).account_name
-    folder = private_folder(run_folder(output, f"undo-{FLOW}"))
+    folder = private_folder(run_folder(str(output), f"undo-{FLOW}"))
     source = folder / "undo.parquet"
     await asyncio.to_thread(_write, source, rows)
     intents = [

@@ -12,7 +12,7 @@ from flows.sync_appointments import sync_appointments
 from flows.undo import undo_bulk_update
 from flows.update_cases import update_cases
 from flows.writing import IncompleteRunError
-from protocols.exports import changes_since, read_export
+from protocols.exports import changes_since, export_views, read_export
 
 __all__ = [
     "EndedRun",
@@ -22,6 +22,7 @@ __all__ = [
     "changes_since",
     "export_accounts",
     "export_cases",
+    "export_views",
     "import_cases",
     "latest_run",
     "outcomes",
