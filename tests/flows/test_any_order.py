@@ -6,7 +6,7 @@ MINUTES=30` draws more of them.
 
 import os
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,18 +63,6 @@ class StopAtAny(Stop):
         return True
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One that somebody has looked at."""
-
-    flow: Flow[..., Any]
-    rows: list[Row]
-    source: str
-    file: str
-    keys: Collection[str]
-    """Of the rows that would be sent."""
-
-
 class Life(RuleBasedStateMachine):
     """An account, people who work in it, and runs on two machines."""
 
@@ -82,7 +70,6 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.sandbox = begin()
         self.go_to, self.forks = go_to, forks
-        self.plan: Plan | None = None
         self.tokens = iter(range(1000))
         self.gone: set[str] = set()
         """What was deleted since the last full export, or may have been in it."""
@@ -128,26 +115,26 @@ class Life(RuleBasedStateMachine):
         run_with(self.forks, self.sandbox, stop, of=WRITING[flow], source=source, output="runs")
         self._carry_out(WRITING[flow], rows, source)
 
-    @rule(flow=FLOW, numbers=NUMBERS)
-    def a_file_is_planned(self, flow: str, numbers: set[int]) -> None:
+    @rule(flow=FLOW, numbers=NUMBERS, meanwhile=st.lists(NUMBER, max_size=2))
+    def a_plan_is_carried_out_after_somebody_was_at_work(
+        self, flow: str, numbers: set[int], meanwhile: list[int]
+    ) -> None:
         rows = self._rows(flow, numbers)
-        source, writes = self._written(rows), self._writes()
+        source, writes, was = self._written(rows), self._writes(), self._notes(rows)
         planned = EndedRun.of(WRITING[flow], source, dry_run=True)
         assert self._writes() == writes, "a plan sends nothing"
-        if isinstance(planned.result, dict):
-            keys = {row["key"] for row in planned.rows if row["outcome"] == "planned"}
-            file = str(planned.summary["plan_file"])
-            self.plan = Plan(WRITING[flow], rows, source, file, keys) if keys else None
-
-    @precondition(lambda self: self.plan is not None)
-    @rule()
-    def the_plan_is_carried_out(self) -> None:
-        plan, self.plan = self.plan, None
-        assert plan is not None
-        ended = self._carry_out(plan.flow, plan.rows, plan.source, plan=plan.file)
+        if not isinstance(planned.result, dict):
+            return
+        for number in meanwhile:
+            self.somebody_changes_a_case(number)
+        is_now, plan = self._notes(rows), str(planned.summary["plan_file"])
+        ended = self._carry_out(WRITING[flow], rows, source, plan=plan)
         if has_rows(ended):
             sent = {row["key"] for row in ended.rows if row["attempts"]}
-            assert sent <= plan.keys, "nothing is sent that wasn't planned"
+            wanted = {row["key"] for row in planned.rows if row["outcome"] == "planned"}
+            assert sent <= wanted, "nothing is sent that wasn't planned"
+            moved = {case_id for case_id in was if was[case_id] != is_now[case_id]}
+            assert not sent & moved, "what has changed since is left alone"
 
     @rule(mode=st.sampled_from(["full", "incremental"]))
     def an_export_is_made(self, mode: str) -> None:
@@ -209,6 +196,11 @@ class Life(RuleBasedStateMachine):
         person = 9 if flow == "update-cases" else None
         ids = sorted({self._id(number) for number in numbers})
         return [change(case_id, f"Ours {next(self.tokens)}", person) for case_id in ids]
+
+    def _notes(self, rows: list[Row]) -> dict[str, Any]:
+        """Of the cases whose notes these rows change."""
+        cases = [self.sandbox.store.case(row["id"]) for row in rows if "id" in row]
+        return {case["id"]: case["notes"] for case in cases if case is not None}
 
     def _id(self, number: int) -> str:
         ids = self.sandbox.store.ids
