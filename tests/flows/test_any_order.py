@@ -70,6 +70,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.sandbox = begin()
         self.go_to, self.forks = go_to, forks
+        self.machines = ["first", "second"]
         self.tokens = iter(range(1000))
         self.gone: set[str] = set()
         """What was deleted since the last full export, or may have been in it."""
@@ -92,9 +93,10 @@ class Life(RuleBasedStateMachine):
 
     # -- runs ------------------------------------------------------------------------------------
 
-    @rule(machine=st.sampled_from(["first", "second"]))
-    def the_next_run_is_on(self, machine: str) -> None:
-        self.go_to(machine)
+    @rule()  # the only one without arguments: the example of its repetition, which comes first
+    def the_next_run_is_on_the_other_machine(self) -> None:
+        self.machines.reverse()
+        self.go_to(self.machines[0])
 
     @rule(action=LOST, skip=st.integers(0, 3))
     def an_answer_will_be_lost(self, action: Any, skip: int) -> None:
