@@ -51,7 +51,9 @@ test: $(STAMP) ## run the tests; those that kill processes and start servers are
 leaks: $(STAMP) ## look for personal data in logs, files and all that Prefect records
 	$(PYTEST) --dist loadfile --timeout=400 -m leaks
 
-soak: leaks ## the same; kill runs, machines and servers; try the README's commands
+soak: export MINUTES := $(or $(MINUTES),2)
+soak: export SEED := $(SEED)
+soak: leaks ## the same; kill runs, machines, servers; the README's commands; campaigns (MINUTES=2 SEED=)
 	$(PYTEST) --dist loadfile --timeout=400 -m soak
 
 tour: $(STAMP) ## use the UI in a real browser (needs Debian's chromium), and take the pictures of docs/tour

@@ -41,6 +41,7 @@ Out of reach of this command:
   files) until the runs are deleted there: make purge-runs.
 - Backups, copies, the files that were imported, and whatever was made of exports elsewhere; who
   follows changes_since is not told.
+- Pseudonymised copies: a case is a hash there; write_pseudonymised makes new ones, without it.
 - Other cases whose notes or values speak of the person, and file names.
 - Other folders: name them with EXPORTS=, RUNS= and JOURNAL=."""
 

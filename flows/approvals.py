@@ -29,6 +29,7 @@ from pydantic import Field
 from flows.endings import EXPECTED_ERRORS, failed
 from flows.runs import leave_summary
 from flows.writing import IncompleteRunError, RunSummary, Step
+from protocols.rows.run_files import APPROVAL_NAME
 from protocols.rows.stop_signal import cancelled_by_sigterm
 from schemas.outcomes import Outcome
 from tasks.files import write_atomically
@@ -208,5 +209,5 @@ async def _answer(plan: _Plan, asked: Asked) -> Approval:
     if folder.exists():
         at = f"{datetime.now(UTC):%FT%TZ}"
         said = {"approve": answer.approve, "by": answer.approved_by, "remark": answer.remark}
-        write_atomically(folder / "approval.json", msgspec.json.encode({**said, "at": at}))
+        write_atomically(folder / APPROVAL_NAME, msgspec.json.encode({**said, "at": at}))
     return answer

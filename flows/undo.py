@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from flows.bulk_update_cases import FLOW, BulkUpdateSummary, bulk_update_cases
 from protocols.rows.approved import write_intents
-from protocols.rows.run_files import run_folder
+from protocols.rows.run_files import UNDO_NAME, run_folder
 from schemas.outcomes import Outcome
 from tasks.connection import settings_of
-from tasks.files import private_file, private_folder
+from tasks.files import private_folder, write_atomically
 from tasks.policy import RunError
 
 UNDONE = {Outcome.UPDATED, Outcome.PARTIAL}
@@ -69,7 +69,7 @@ async def undo_bulk_update(
         raise RunError(f"{path} has no change that can be undone.")
     account = (await settings_of(connection)).account_name
     folder = private_folder(run_folder(str(output), f"undo-{FLOW}"))
-    source = folder / "undo.parquet"
+    source = folder / UNDO_NAME
     await asyncio.to_thread(_write, source, rows)
     intents = [
         (number, (change.case_id, name, change.after[name], value))
@@ -107,5 +107,6 @@ def _write(path: Path, changes: Sequence[_Change]) -> None:
     names = list(dict.fromkeys(name for change in changes for name in change.back))
     columns = {name: [change.back.get(name) for change in changes] for name in names}
     table = pa.table({"id": [change.case_id for change in changes], **columns})
-    with private_file(path) as file:
-        pq.write_table(table, file)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    write_atomically(path, sink.getvalue().to_pybytes())

@@ -17,6 +17,7 @@ or in the manifest (`flows/`).
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -76,9 +77,14 @@ class Output(ABC):
     def point(self, pointer: Mapping[str, Any]) -> None:
         """Replace `latest.json` by `pointer`, whose `snapshot` is the latest from now on."""
 
+    def for_readers_of(self, name: str) -> "Output":  # noqa: ARG002 - an object store says who
+        """The same output, whose group may read from now on what it may read of `name`."""
+        return self
+
     @abstractmethod
     def replace_manifest(self, name: str, manifest: Mapping[str, Any]) -> None:
-        """Give the snapshot `name`, which may be a removed one, another manifest."""
+        """Give the snapshot `name`, which may be a removed one, another manifest, for the same
+        readers."""
 
     @abstractmethod
     def remove_manifest(self, name: str) -> None:
@@ -216,10 +222,15 @@ class LocalOutput(Output):
                 open_to_group(folder)
         return path
 
+    def for_readers_of(self, name: str) -> "LocalOutput":
+        """As `Output.for_readers_of`."""
+        mode = (self._root / "manifests" / f"{name}.json").stat().st_mode
+        return LocalOutput(self._root, group_readable=bool(mode & stat.S_IRGRP))
+
     def replace_manifest(self, name: str, manifest: Mapping[str, Any]) -> None:
         """As `Output.replace_manifest`."""
         with _explained(f"Cannot write a manifest in {self._root}"):
-            write_atomically(self._root / "manifests" / f"{name}.json", _json(manifest))
+            self.for_readers_of(name)._write(self._root / "manifests" / f"{name}.json", manifest)
 
     def remove_manifest(self, name: str) -> None:
         """As `Output.remove_manifest`."""

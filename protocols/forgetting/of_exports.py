@@ -124,7 +124,7 @@ def _rewrite(
         counts = count_changes(pq.read_table(folder / f"{CHANGES_NAME}.parquet"))
         told = {change: counts[change] for change in (ADDED, CHANGED, REMOVED)}
         renewed["changes"] = {**manifest["changes"], **told}
-    output.publish(folder, new, renewed)
+    output.for_readers_of(old).publish(folder, new, renewed)
     _take_the_place(output, old, new)
 
 
@@ -138,7 +138,7 @@ def _take_the_place(output: Output, old: str, new: str) -> None:
     latest = output.latest()
     if latest.get("snapshot") == f"snapshots/{old}":
         place = {"snapshot": f"snapshots/{new}", "manifest": f"manifests/{new}.json"}
-        output.point(latest | place)
+        output.for_readers_of(new).point(latest | place)
     if old in output.snapshots():
         output.remove_snapshot(old)
     if old in output.manifests():

@@ -15,12 +15,14 @@ from itertools import compress
 from operator import ne
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from protocols.forgetting.traces import Traces
 from protocols.rows.approved import PLAN_NAME
-from protocols.rows.run_files import RunFolder, folders_of_runs
+from protocols.rows.run_files import APPROVAL_NAME, UNDO_NAME, RunFolder, folders_of_runs
 from schemas.columns import REJECTED_BECAUSE, REJECTED_ROW, normalised
 from schemas.files.delimited import written
 from schemas.files.source import read_sheet
@@ -33,7 +35,7 @@ from tasks.workspace import run_workspace
 OUTCOMES_NAME = "outcomes.parquet"
 _CSV_NAME = "outcomes.csv"
 _TO_READ = ("rejected.xlsx", "rejected.csv", "attention.xlsx", "attention.csv")
-_OURS = frozenset({OUTCOMES_NAME, _CSV_NAME, PLAN_NAME, *_TO_READ})
+_OURS = frozenset({OUTCOMES_NAME, _CSV_NAME, PLAN_NAME, UNDO_NAME, APPROVAL_NAME, *_TO_READ})
 """A plan has digests only, and names no case."""
 _SENTENCES = frozenset({"message", "before", "after"})
 """Of outcomes: columns in which the row of another case may name this one."""
@@ -131,6 +133,9 @@ def _found(folder: RunFolder, traces: Traces) -> list[_Found]:
         for name in _TO_READ
         if (folder.path / name).is_file()
     ]
+    for name, look in ((UNDO_NAME, _undo_traces), (APPROVAL_NAME, _approval_traces)):
+        if (folder.path / name).is_file():
+            found.append(look(folder.path / name, traces))
     if outcomes is not None:
         rest, mentions = _without(outcomes, mine, traces)
         for name, form in ((_CSV_NAME, _csv), (OUTCOMES_NAME, _parquet)):
@@ -142,8 +147,12 @@ def _found(folder: RunFolder, traces: Traces) -> list[_Found]:
 
 def _outcomes(folder: RunFolder) -> pa.Table | None:
     path = folder.path / OUTCOMES_NAME
+    return _table(path) if path.is_file() else None
+
+
+def _table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path) if path.is_file() else None
+        return pq.read_table(path)
     except (pa.ArrowException, OSError):
         raise _unreadable(path) from None
 
@@ -191,6 +200,35 @@ def _parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def _undo_traces(path: Path, traces: Traces) -> _Found:
+    """Former values by case; a row that goes leaves a blank one, since the plan counts rows."""
+    table = _table(path)
+    ids = table["id"].to_pylist()
+    mine = [bool(case_id) and traces.is_row(case_id, None) for case_id in ids]
+    mask = pa.array(mine, pa.bool_())
+    rest = pa.table(
+        {
+            name: pc.if_else(mask, pa.scalar(None, table[name].type), table[name])
+            for name in table.column_names
+        }
+    )
+    is_empty = not any(rest["id"].to_pylist())
+    return _Found(FileTraces(path, sum(mine), 0), lambda: None if is_empty else _parquet(rest))
+
+
+def _approval_traces(path: Path, traces: Traces) -> _Found:
+    try:
+        said = msgspec.json.decode(path.read_bytes(), type=dict[str, str | bool])
+    except (msgspec.MsgspecError, OSError):
+        raise _unreadable(path) from None
+    reworded = {
+        name: traces.without_mentions(value) if isinstance(value, str) else value
+        for name, value in said.items()
+    }
+    mentions = sum(reworded[name] != said[name] for name in said)
+    return _Found(FileTraces(path, 0, mentions), partial(msgspec.json.encode, reworded))
 
 
 def _sheet_traces(path: Path, places: Collection[str], traces: Traces) -> _Found:

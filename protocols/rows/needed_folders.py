@@ -17,6 +17,7 @@ from protocols.rows.run_files import folders_of_runs
 from schemas.outcomes import Outcome
 
 BULK_FLOW = "bulk-update-cases"
+_PLANNED = "stays, since a run waits for a plan to be approved"
 _SAYS_NOTHING = {Outcome.UNKNOWN, Outcome.NOT_ATTEMPTED, Outcome.PLANNED}
 
 
@@ -33,10 +34,13 @@ def needed_folders(
     needed: dict[Path, str] = {}
     settled: set[tuple[str, str]] = set()
     for folder in reversed(folders_of_runs(runs)):
+        has_plan = (folder.path / PLAN_NAME).exists()
         path = folder.path / "outcomes.parquet"
         try:
             table = pq.read_table(path, columns=["key", "outcome"])
         except FileNotFoundError:
+            if has_plan and has_waiting_runs:  # of an undo
+                needed[folder.path] = _PLANNED
             continue
         except (pa.ArrowException, OSError):
             needed[folder.path] = "stays, since its outcomes can't be read"
@@ -53,8 +57,8 @@ def needed_folders(
             )
         elif has_open_jobs and folder.flow == BULK_FLOW:
             needed[folder.path] = "stays, since a bulk job may be under way"
-        elif has_waiting_runs and (folder.path / PLAN_NAME).exists():
-            needed[folder.path] = "stays, since a run waits for a plan to be approved"
+        elif has_waiting_runs and has_plan:
+            needed[folder.path] = _PLANNED
         # of a key that is said anew later, nobody has to look at the earlier row
         settled |= {(folder.flow, key) for key, outcome in rows if outcome not in _SAYS_NOTHING}
     return needed

@@ -6,6 +6,9 @@ Belongs here: the layout of a run's folder, fixed by design.md:
                                    /outcomes.csv          the same, where it is asked for
                                    /rejected.xlsx         rows to correct and feed back in
                                    /attention.xlsx        rows that somebody must look at
+                                   /plan.parquet          of a plan (`approved.py`)
+                                   /approval.json         what somebody said of it
+                                   /undo.parquet          former values, to undo an update
 
 Does not: deciding outcomes, or the forms of these files (`schemas/files/`).
 """
@@ -31,6 +34,8 @@ from schemas.rows import place_of
 from tasks.files import private_folder, write_atomically
 from tasks.policy import OutputError
 
+APPROVAL_NAME = "approval.json"
+UNDO_NAME = "undo.parquet"
 _NAME = re.compile(r"([a-z]+(?:-[a-z]+)*)-(\d{8}T\d{6}Z)-[0-9a-f]{8}")
 _TIME = "%Y%m%dT%H%M%SZ"
 

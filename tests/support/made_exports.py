@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from protocols.reading.past_exports import PastExport, PastExports
 from schemas.case_changes import CHANGES
 from schemas.case_tables import SCHEMA_VERSION, SCHEMAS
+from tasks.files import private_folder, private_path
 from tasks.snapshot_tables import TableFile, file_hash
 from tasks.snapshots import Output, open_output
 
@@ -63,13 +64,14 @@ def publish_export(
 def _publish(output: Output, name: str, rows: Mapping[str, Rows], manifest: dict[str, Any]) -> None:
     schemas = {**SCHEMAS._asdict(), "changes": CHANGES}
     with output.workspace() as workspace:
-        folder = workspace / "tables"
-        folder.mkdir()
+        folder = private_folder(workspace / "tables")
         manifest["files"] = {}
         for table, schema in schemas.items():
             path = folder / f"{table}.parquet"
             full_rows = [dict.fromkeys(schema.names) | dict(row) for row in rows[table]]
-            pq.write_table(pa.Table.from_pylist(full_rows, schema), path, row_group_size=2)
+            pq.write_table(
+                pa.Table.from_pylist(full_rows, schema), private_path(path), row_group_size=2
+            )
             file = TableFile(len(full_rows), path.stat().st_size, file_hash(path))
             manifest["files"][path.name] = asdict(file)
         output.publish(folder, name, manifest)

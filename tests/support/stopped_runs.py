@@ -50,8 +50,7 @@ LOG = Path("run.log")
 SCRIPT = """
 import asyncio, functools, importlib, inspect, json, os, signal, sys
 
-module, name = sys.argv[1:]
-flow = getattr(importlib.import_module(module), name)
+flows = [getattr(importlib.import_module(m), name) for m, name in map(str.split, sys.argv[1:])]
 for line in sys.stdin:
     order = json.loads(line)
     if isinstance(order, int):
@@ -107,7 +106,7 @@ async def run():
     loop.add_signal_handler(signal.SIGUSR1, os.kill, os.getpid(), signal.SIGTERM)
     if order["die"]:
         die_at(*order["die"])
-    await flow(**order["parameters"])
+    await flows[order["flow"]](**order["parameters"])
 
 
 asyncio.run(run())
@@ -115,9 +114,10 @@ asyncio.run(run())
 
 
 class Forks:
-    """Starts runs of a flow in the current folder, with the parameters `usual` and others."""
+    """Starts runs of flows in the current folder, with the parameters `usual` and others."""
 
-    def __init__(self, flow: Flow[..., Any], **usual: Any) -> None:
+    def __init__(self, *flows: Flow[..., Any], **usual: Any) -> None:
+        self._names = [flow.name for flow in flows]
         self._usual = usual
         environment = {
             **os.environ,
@@ -125,16 +125,28 @@ class Forks:
             "PREFECT_API_URL": PREFECT_API_URL.value(),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, flow.fn.__module__, flow.fn.__name__],
+            [
+                sys.executable,
+                "-c",
+                SCRIPT,
+                *(f"{flow.fn.__module__} {flow.fn.__name__}" for flow in flows),
+            ],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def start(self, die: tuple[str, str, int] | None = None, **parameters: Any) -> int:
+    def start(
+        self,
+        die: tuple[str, str, int] | None = None,
+        *,
+        of: Flow[..., Any] | None = None,
+        **parameters: Any,
+    ) -> int:
         """Start one; returns its process id.
 
+        `of`: which flow, where there are several.
         `die`: the place of a function (`module:name`), "before" or "after", and the number of the
         call beside which the run kills itself.
         """
@@ -147,6 +159,7 @@ class Forks:
                 "folder": str(Path.cwd()),
                 "parameters": self._usual | parameters,
                 "die": die,
+                "flow": self._names.index(of.name) if of else 0,
             }
         )
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sqlite3
 from argparse import Namespace
 from contextlib import closing
@@ -130,6 +131,34 @@ def test_exports_that_have_not_got_the_case_stay_as_they_are(data: Path, exports
     forget_in(data, ref="Quill 7")
     assert all(path.read_bytes() == content for path, content in files.items())
     assert (exports / "latest.json").read_bytes() == pointer
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    """Of files and folders, without the names that exports have of their own."""
+    return {
+        re.sub(r"-\w+", "", str(path.relative_to(folder))): path.stat().st_mode & 0o777
+        for path in folder.rglob("*")
+        if not path.is_symlink()
+    }
+
+
+@pytest.mark.parametrize("group_reads_first", [True, False])
+def test_the_group_may_read_what_it_could_before_and_nothing_else(
+    data: Path, group_reads_first: bool
+) -> None:
+    exports = data / "exports"
+    first = publish_export(
+        open_output(str(exports), group_readable=group_reads_first), CASES, started_at=DAYS[0]
+    )
+    publish_export(
+        open_output(str(exports), group_readable=not group_reads_first), CASES,
+        started_at=DAYS[1], compared_with=first.name,
+    )  # fmt: skip
+    before = modes_in(exports)
+    assert set(before.values()) >= {0o600, 0o640, 0o700, 0o750}
+    forget_in(data, ref="Quill 7")
+    assert "quill" not in texts_in(exports).casefold()
+    assert modes_in(exports) == before
 
 
 def test_exports_in_an_object_store_are_replaced_as_well() -> None:
@@ -279,6 +308,18 @@ def test_a_file_of_which_nothing_is_left_is_removed(data: Path) -> None:
     assert (folder / "attention.xlsx").exists()
     forget_in(data, ref="Quill 7")
     assert [path.name for path in folder.iterdir()] == ["outcomes.parquet"]
+
+
+def test_what_somebody_said_of_a_plan_names_the_case_no_more(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run(data) / "approval.json"
+    path.write_text('{"approve": true, "by": "Ann", "remark": "but for quill 7", "at": "now"}')
+    forget_in(data, ref="Quill 7")
+    assert json.loads(path.read_text()) == {
+        "approve": True, "by": "Ann", "remark": "but for (forgotten)", "at": "now",
+    }  # fmt: skip
+    assert "somebody's own" not in capsys.readouterr().out
 
 
 def test_a_row_that_names_another_case_by_its_id_stays(data: Path) -> None:

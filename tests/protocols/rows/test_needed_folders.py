@@ -53,6 +53,16 @@ def test_one_with_a_plan_stays_while_a_run_waits_for_its_approval(tmp_path: Path
     assert [*needed] == [folder]
 
 
+def test_one_of_an_undo_stays_while_a_run_waits_for_an_approval(tmp_path: Path) -> None:
+    folder = tmp_path / "undo-bulk-update-cases-20260101T000000Z-01234567"
+    folder.mkdir()
+    for name in ("plan.parquet", "undo.parquet"):
+        (folder / name).touch()
+    assert needed_folders(tmp_path, has_open_jobs=True) == {}
+    needed = needed_folders(tmp_path, has_open_jobs=False, has_waiting_runs=True)
+    assert [*needed] == [folder]
+
+
 def test_one_that_cannot_be_read_stays(tmp_path: Path) -> None:
     folder = made(tmp_path, "import-cases", 1, Outcome.CREATED, Outcome.CREATED)
     (folder / "outcomes.parquet").write_bytes(b"PAR1")
