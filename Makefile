@@ -34,8 +34,8 @@ $(STAMP): requirements.lock
 	  && uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock; \
 	else \
 	  $(PYTHON) -m venv .venv \
-	  && $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps \
-	    -r requirements.lock; \
+	  && $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes \
+	    --no-deps -r requirements.lock; \
 	fi
 	@# so that a notebook of any folder finds the project
 	@$(BIN)/python -c 'import sys, sysconfig as s, pathlib as p; \
