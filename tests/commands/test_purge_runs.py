@@ -21,12 +21,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import State, StateType
 
 from commands import purge_runs
+from commands.parameters import FLOWS
 from commands.purge_runs import age, our_flows, purge
-from flows.bulk_update_cases import bulk_update_cases
-from flows.export_cases import export_cases
-from flows.import_cases import import_cases
-from flows.sync_appointments import sync_appointments
-from flows.update_cases import update_cases
 from protocols.rows.run_files import run_folder
 from tasks.policy import RunError
 
@@ -121,8 +117,7 @@ def test_folders_of_runs_go_only_where_that_is_wanted(
 
 
 def test_the_flows_are_all_of_ours() -> None:
-    flows = (bulk_update_cases, export_cases, import_cases, sync_appointments, update_cases)
-    assert our_flows() == sorted(each.name for each in flows)
+    assert our_flows() == sorted(flow.name for flow in FLOWS)
 
 
 @pytest.mark.parametrize(("text", "hours"), [("90d", 2160), ("2w", 336), (" 36h ", 36), ("0d", 0)])
