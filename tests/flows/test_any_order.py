@@ -66,7 +66,9 @@ class StopAtAny(Stop):
 class Life(RuleBasedStateMachine):
     """An account, people who work in it, and runs on two machines."""
 
-    def __init__(self, begin: Callable[[], Sandbox], go_to: Callable[[str], None], forks: Forks):
+    def __init__(
+        self, begin: Callable[[], Sandbox], go_to: Callable[[str], None], forks: Forks | None
+    ):
         super().__init__()
         self.sandbox = begin()
         self.go_to, self.forks = go_to, forks
@@ -229,12 +231,11 @@ def forks(prefect_server: None) -> Iterator[Forks]:
     forks.close()
 
 
-def test_in_any_order_nothing_is_twice_and_what_is_said_is_so(
-    start_sandbox: Callable[..., Sandbox],
-    forks: Forks,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def begin(
+    start_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Life]:
+    """Begins another account, in a folder of its own."""
     monkeypatch.setattr("willsuite.retrying.FIRST_DELAY_SECONDS", 0.01)
     monkeypatch.setattr(lock, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(turns, "SILENCE_SECONDS", 1.0)
@@ -245,14 +246,28 @@ def test_in_any_order_nothing_is_twice_and_what_is_said_is_so(
     def go_to(machine: str) -> None:
         monkeypatch.setenv("XDG_STATE_HOME", str(Path.cwd() / machine))
 
-    def begin() -> Sandbox:
+    def account() -> Sandbox:
         (folder := next(folders)).mkdir()
         monkeypatch.chdir(folder)
         go_to("first")
         return start_sandbox(cases=3, unique_refs=False, order="newest", job_seconds=0.05)
 
+    return lambda forks=None: Life(account, go_to, forks)
+
+
+@pytest.mark.parametrize("flow", WRITING)
+def test_a_plan_is_carried_out_after_somebody_was_at_work(
+    prefect_server: None, begin: Callable[..., Life], flow: str
+) -> None:
+    """The step that says most, in each flow whatever is drawn below."""
+    begin().a_plan_is_carried_out_after_somebody_was_at_work(flow, {0, 1}, [0])
+
+
+def test_in_any_order_nothing_is_twice_and_what_is_said_is_so(
+    begin: Callable[..., Life], forks: Forks
+) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: Life(begin, go_to, forks),
+        lambda: begin(forks),
         settings=settings(
             derandomize=True, database=None, deadline=None, max_examples=EXAMPLES,
             stateful_step_count=STEPS, suppress_health_check=[*HealthCheck],
