@@ -20,6 +20,7 @@ from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
 
+from commands.deploy import ensure_automation
 from commands.server import server
 from flows.export_manifest import MISSED_EVENT
 
@@ -104,15 +105,7 @@ async def set_up(block: str, export_hours: float, approval_hours: float) -> None
     async with server() as client:
         block_id = await _block(client, block)
         for automation in alerts(block_id, export_hours, approval_hours):
-            existing = await client.read_automations_by_name(automation.name)
-            if not existing:
-                await client.create_automation(automation)
-                print(f'Automation "{automation.name}": created.')
-                continue
-            automation.enabled = existing[0].enabled
-            await client.update_automation(existing[0].id, automation)
-            state = "up to date" if automation.enabled else "still off"
-            print(f'Automation "{automation.name}": {state}.')
+            await ensure_automation(client, automation)
 
 
 async def _block(client: PrefectClient, name: str) -> UUID:

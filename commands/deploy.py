@@ -50,7 +50,7 @@ async def deploy() -> None:
         await _ensure_work_pool(client)
         await WillSuiteConnection.aregister_type_and_schema(client=client)
         print(f'Block type "{WillSuiteConnection.get_block_type_name()}": registered.')
-        await _ensure_automation(client)
+        await ensure_automation(client, dead_runs_automation())
         await _deploy_all(client)
 
 
@@ -99,16 +99,17 @@ def dead_runs_automation() -> AutomationCore:
     )
 
 
-async def _ensure_automation(client: PrefectClient) -> None:
-    automation = dead_runs_automation()
-    existing = await client.read_automations_by_name(AUTOMATION)
+async def ensure_automation(client: PrefectClient, automation: AutomationCore) -> None:
+    """Create it, or bring the one of its name up to date; switched off, it stays off."""
+    existing = await client.read_automations_by_name(automation.name)
     if not existing:
         await client.create_automation(automation)
-        print(f'Automation "{AUTOMATION}": created.')
+        print(f'Automation "{automation.name}": created.')
         return
     automation.enabled = existing[0].enabled
     await client.update_automation(existing[0].id, automation)
-    print(f'Automation "{AUTOMATION}": {"up to date" if automation.enabled else "still off"}.')
+    state = "up to date" if automation.enabled else "still off"
+    print(f'Automation "{automation.name}": {state}.')
 
 
 def full_name(item: dict[str, Any]) -> str:

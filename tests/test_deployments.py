@@ -12,6 +12,7 @@ from prefect.cli.deploy._models import DeploymentConfig
 from prefect.events.schemas.automations import EventTrigger
 
 from commands.deploy import FORMER_NAMES, SILENCE, dead_runs_automation, full_name
+from flows.forms import FIELDS
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text())
@@ -88,6 +89,11 @@ def test_a_run_that_waits_for_an_answer_is_not_taken_for_one_whose_process_is_go
 
 def test_what_a_deployment_was_called_before_is_known_to_make_deploy() -> None:
     assert set(FORMER_NAMES) <= {item["name"] for item in CONFIG["deployments"]}
+
+
+def test_every_field_of_the_forms_is_a_parameter_and_every_parameter_has_its_field() -> None:
+    known = {name for each in CONFIG["deployments"] for name in flow_of(each).parameters.properties}
+    assert known == set(FIELDS)
 
 
 def test_runs_that_write_are_not_queued_by_the_engine_since_plans_never_wait() -> None:

@@ -38,6 +38,14 @@ def test_every_file_the_guide_links_to_is_there_and_every_target_too() -> None:
     assert set(re.findall(r"\bmake ([a-z-]+)", GUIDE)) <= targets
 
 
+def test_the_image_is_where_the_units_and_clones_are() -> None:
+    folders = {
+        re.findall(r"(?m)^(?:WORKDIR |WorkingDirectory=)(\S+)", path.read_text())[0]
+        for path in (DEPLOY / "Dockerfile", *DEPLOY.glob("*.service"))
+    }
+    assert folders == {"/opt/willsuite-flows"}
+
+
 def test_the_image_takes_no_data_and_no_secret_along() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert {".env", "data/exports", "data/runs", "data/journal"} <= set(ignored)

@@ -51,7 +51,10 @@ class Entry:
     """Digests of what it may send (`rows/approved.py`); None: whatever it wants to."""
 
     def intents(self) -> Iterable[Sequence[Any]]:
-        """What it would send now, part by part, with what that takes the place of; plain values."""
+        """What it would send now, part by part, with what that takes the place of; plain values.
+
+        The entries of each flow say it: one that can't is never held to a plan.
+        """
         raise NotImplementedError
 
     def is_held_back(self) -> bool:
