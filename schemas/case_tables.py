@@ -161,7 +161,7 @@ def lacking_people(nested: pa.Table) -> dict[str, int]:
 
     `full_names` is the names of all, joined (facts.md, Cases).
     """
-    shown = pc.fill_null(pc.list_value_length(nested["customers"]), 0)
+    shown = people_counts(nested)
     joins = pc.count_substring(pc.fill_null(nested["full_names"], ""), NAMES_JOINED_BY)
     has_names = pc.not_equal(pc.fill_null(nested["full_names"], ""), "")
     named = pc.if_else(has_names, pc.add(joins, 1), 0)
@@ -170,6 +170,16 @@ def lacking_people(nested: pa.Table) -> dict[str, int]:
         return {}
     ids, counts = nested["id"].filter(lacking), shown.filter(lacking)
     return dict(zip(ids.to_pylist(), counts.to_pylist(), strict=True))
+
+
+def people_counts(nested: pa.Table) -> pa.ChunkedArray:
+    """How many people each case is shown with."""
+    return pc.fill_null(pc.list_value_length(nested["customers"]), 0)
+
+
+def most_people(nested: pa.Table) -> int:
+    """How many people the case has that is shown with the most."""
+    return pc.max(people_counts(nested)).as_py() or 0
 
 
 def latest_cases(nested: pa.Table) -> pa.Table:

@@ -17,7 +17,13 @@ import msgspec
 import pyarrow as pa
 from prefect.logging import get_run_logger
 
-from schemas.case_tables import CaseColumns, birth_forms_in, lacking_people, nested_cases
+from schemas.case_tables import (
+    CaseColumns,
+    birth_forms_in,
+    lacking_people,
+    most_people,
+    nested_cases,
+)
 from tasks.connection import connected
 from tasks.policy import read_task, write_task
 from tasks.progress import add_progress
@@ -74,6 +80,8 @@ class PagesSeen:
     lacking_people: dict[str, int]
     """Some cases whose `full_names` have more people than they are shown with: how many these
     are, by id."""
+    most_people: int
+    """Of the case that is shown with the most."""
 
 
 @read_task(name="get-cases-pages", task_run_name="cases pages {first}-{last}, {per_page} a page")
@@ -321,4 +329,5 @@ def _summed(part: Path, pages: Sequence[_PageSeen]) -> PagesSeen:
         unread_values=dict(unread),
         birth_forms=dict(forms),
         lacking_people=dict(islice(ChainMap(*lacking).items(), LACKING_TO_TELL)),
+        most_people=max((most_people(seen.table) for seen in pages), default=0),
     )

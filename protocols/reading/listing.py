@@ -71,6 +71,8 @@ class Listing:
     """Dates of birth of the last sweep, by the form they came in."""
     lacking_people: dict[str, int] = field(default_factory=dict)
     """Some cases of the last sweep that may have more people than these, by id."""
+    most_people: int = 0
+    """Of the case that the last sweep showed with the most."""
     completed: int = 0
     """Cases of which the list showed some people only (`shown_people.py`)."""
     incomplete: int = 0
@@ -173,6 +175,7 @@ async def _sweep(listing: Listing, page_size: int, first: PagesSeen | None = Non
     listing.unread_values = _summed(batch.unread_values for batch in batches)
     listing.birth_forms = _summed(batch.birth_forms for batch in batches)
     listing.lacking_people = dict(ChainMap(*(batch.lacking_people for batch in batches)))
+    listing.most_people = max(batch.most_people for batch in batches)
     if listing.gone:  # what is listed again is there again
         parts = [batch.part for batch in batches]
         listing.gone -= set(ids_with_hashes(parts, id_hashes([*listing.gone])))

@@ -5,13 +5,13 @@ the case has). Does not: looking up single cases for a comparison (`lookup.py`),
 list shows (`listing.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from protocols.reading.listing import Listing
-from schemas.case_tables import lacking_people
+from schemas.case_tables import people_counts
 from tasks.cases import get_cases
 from tasks.progress import Progress
 from tasks.spool import merged
@@ -20,32 +20,51 @@ SAMPLE = 5
 LOOK_UPS_PER_TASK = 500
 
 
-async def complete_people(listing: Listing, progress: Progress, *, of_all: bool = False) -> None:
-    """Where cases that name more people than the list shows do have more, read them by their ids.
+async def complete_people(
+    listing: Listing, progress: Progress, *, leaves_out: bool | None = None
+) -> None:
+    """Where the list leaves people out, read all its cases by their ids.
 
-    `full_names` may also name people who are in the case no more; so a few are asked first, unless
-    it is known that the list leaves people out (`of_all`).
+    Of a few cases that is tried first, unless it is known of the account (`leaves_out`). Which
+    cases have more people the list doesn't tell: `full_names` may name people who are in the case
+    no more, and none who were added later (facts.md Q19).
 
     Raises:
         WillSuiteError: the account can't be read.
     """
-    sample = dict(islice(listing.lacking_people.items(), SAMPLE))
-    if not sample:
-        return
-    if not await _complete(listing, sample) and not of_all:
+    sample = _sample(listing, is_unknown=leaves_out is None)
+    if not (sample and await _complete(listing, sample)) and not leaves_out:
         listing.incomplete = 0
         return
-    tables = merged(listing.parts, sorted(listing.gone))
-    lacking = [each for table in tables for each in lacking_people(table).items()]
-    lacking = [(case_id, shown) for case_id, shown in lacking if case_id not in sample]
+    shown = dict(_shown(listing))
+    rest = [case_id for case_id in shown if case_id not in sample]
     progress.begin("Cases read whole")
     progress.say(
-        "WillSuite's list leaves people of cases out; such cases are read by their ids "
-        f"({len(lacking) + len(sample):,})."
+        "WillSuite's list leaves people of cases out; all cases are read by their ids "
+        f"({len(shown):,})."
     )
-    for start in range(0, len(lacking), LOOK_UPS_PER_TASK):
-        await _complete(listing, dict(lacking[start : start + LOOK_UPS_PER_TASK]))
-        await progress.add(LOOK_UPS_PER_TASK, len(lacking))
+    for start in range(0, len(rest), LOOK_UPS_PER_TASK):
+        ids = rest[start : start + LOOK_UPS_PER_TASK]
+        await _complete(listing, {case_id: shown[case_id] for case_id in ids})
+        await progress.add(len(ids), len(rest))
+
+
+def _sample(listing: Listing, *, is_unknown: bool) -> dict[str, int]:
+    """Cases that tell whether the list leaves people out: how many it shows of each, by id.
+
+    Some of those whose names are more than their people; a list of an account that shows nobody
+    with anybody else is asked about in any case.
+    """
+    sample = dict(islice(listing.lacking_people.items(), SAMPLE))
+    if is_unknown and listing.most_people <= 1:
+        sample |= dict(islice(_shown(listing), SAMPLE))
+    return sample
+
+
+def _shown(listing: Listing) -> Iterator[tuple[str, int]]:
+    """Each case's id, and how many people the list shows of it."""
+    for table in merged(listing.parts, sorted(listing.gone)):
+        yield from _people(table)
 
 
 async def _complete(listing: Listing, shown: Mapping[str, int]) -> int:
@@ -60,8 +79,10 @@ async def _complete(listing: Listing, shown: Mapping[str, int]) -> int:
     listing.parts.append(part)
     more = 0
     for table in merged([part]):
-        counts = pc.fill_null(pc.list_value_length(table["customers"]), 0).to_pylist()
-        ids = table["id"].to_pylist()
-        more += sum(n > shown.get(case_id, n) for case_id, n in zip(ids, counts, strict=True))
+        more += sum(count > shown.get(case_id, count) for case_id, count in _people(table))
     listing.completed += more
     return more
+
+
+def _people(table: pa.Table) -> Iterable[tuple[str, int]]:
+    return zip(table["id"].to_pylist(), people_counts(table).to_pylist(), strict=True)

@@ -552,6 +552,31 @@ def test_people_whom_the_list_leaves_out_are_exported_and_it_is_said(
     assert f"left people of {lacking} case(s) out" in str(state.message)
 
 
+@pytest.mark.parametrize("names", ["those of one", "none"])
+def test_people_whom_neither_the_list_nor_the_names_show_are_exported(
+    start_sandbox: StartSandbox, tmp_path: Path, names: str
+) -> None:
+    sandbox = start_sandbox(cases=40, views=Views(listed_people="first"))
+    cases = [sandbox.store.case(case_id) for case_id in sandbox.store.ids]
+    for case in cases:
+        case["full_names"] = case["full_names"].split(" & ")[0] if names != "none" else ""  # type: ignore[index]
+    export(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+
+
+def test_people_added_to_a_case_of_nobody_are_exported_though_its_names_stay(
+    start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    sandbox = start_sandbox(cases=40, views=Views(listed_people="none"))
+    sandbox.store.case(sandbox.store.ids[-1])["full_names"] = ""  # type: ignore[index]
+    export(tmp_path / "out")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+    sandbox.store.case(sandbox.store.ids[7])["full_names"] = ""  # type: ignore[index]
+    sandbox.store.change(sandbox.store.ids[7], notes="seen")
+    export(tmp_path / "out", mode="incremental")
+    assert published(tmp_path / "out") == expected(sandbox.store)
+
+
 def test_names_of_people_who_are_in_a_case_no_more_cost_a_few_questions(
     start_sandbox: StartSandbox, tmp_path: Path
 ) -> None:
