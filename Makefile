@@ -28,13 +28,16 @@ setup: $(STAMP) ## build .venv from requirements.lock
 $(STAMP): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$(PYTHON) is older than 3.11; name another one: make setup PYTHON=python3.12"; exit 1; }
-	@echo "Installing into .venv (a minute or two the first time) ..."
+	@echo "Installing into .venv ..."
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python $(PYTHON) .venv \
 	  && uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock; \
 	else \
 	  $(PYTHON) -m venv .venv \
-	  && $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes \
+	  && sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt \
+	  && { $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r .venv/uv.txt \
+	    && $(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock; } \
+	  || $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes \
 	    --no-deps -r requirements.lock; \
 	fi
 	@# so that a notebook of any folder finds the project

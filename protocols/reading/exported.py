@@ -80,7 +80,7 @@ def _read(
     meta = _meta_of(output, f"{snapshot}/case_meta.parquet", sorted(row["id"] for row, *_ in cases))
     found = Found()
     for row, has_id, has_ref in cases:
-        case = FoundCase(row["id"], (), meta.get(row["id"], {}), row["notes"], row["ref"])
+        case = FoundCase.of(row["id"], (), meta.get(row["id"], {}), row["notes"], row["ref"])
         found.add(case, has_ref=has_ref, has_id=has_id)
     return found, watermark
 

@@ -5,10 +5,11 @@ Belongs here: the records of what was found, and finding one of them again. Does
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+from msgspec import msgpack
 
 from schemas.texts import canonical, collision_key
 from willsuite import Case
@@ -16,20 +17,50 @@ from willsuite import Case
 
 @dataclass(frozen=True, slots=True)
 class FoundCase:
-    """A case of the account, as far as a row is compared with it."""
+    """A case of the account, as far as a row is compared with it.
+
+    A run may hold one for each of 200,000 rows: people and CRM values are packed, and become
+    records where they are looked at.
+    """
 
     id: str
-    customers: Sequence[Mapping[str, Any]] = field(repr=False)
-    meta: Mapping[str, str | None] = field(repr=False)
     notes: str | None = field(repr=False)
-    ref: str | None = field(default=None, repr=False)
+    ref: str | None = field(repr=False)
+    packed_customers: bytes = field(repr=False)
+    packed_meta: bytes = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        case_id: str,
+        customers: Sequence[Mapping[str, Any]],
+        meta: Mapping[str, str | None],
+        notes: str | None,
+        ref: str | None = None,
+    ) -> "FoundCase":
+        """A case with these customers and CRM values (by the id of their field)."""
+        return cls(case_id, notes, ref, msgpack.encode(customers), msgpack.encode(meta))
+
+    @property
+    def customers(self) -> list[dict[str, Any]]:
+        """Its people, with the wire names of their fields."""
+        return msgpack.decode(self.packed_customers, type=list[dict[str, Any]])
+
+    @property
+    def meta(self) -> dict[str, str | None]:
+        """Its CRM values, by the id of their field."""
+        return msgpack.decode(self.packed_meta, type=dict[str, str | None])
+
+    def without_people(self) -> "FoundCase":
+        """The same as a list that leaves all people out has it."""
+        return replace(self, packed_customers=msgpack.encode(()))
 
 
 def found_case(case: Case) -> FoundCase:
     """A case that was asked for by itself."""
     people = [msgspec.structs.asdict(person) for person in case.customers or ()]
     meta = case.meta if isinstance(case.meta, dict) else {}
-    return FoundCase(case.id, people, meta, case.notes, case.ref)
+    return FoundCase.of(case.id, people, meta, case.notes, case.ref)
 
 
 @dataclass(frozen=True, slots=True)

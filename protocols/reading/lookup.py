@@ -341,18 +341,22 @@ def _matching(
     found = Found()
     for table in merged(parts, without):
         columns = table["id"].to_pylist(), table["ref"].to_pylist()
+        asked: list[tuple[int, bool, bool, str]] = []
         for index, (case_id, ref) in enumerate(zip(*columns, strict=True)):
             has_id = case_id.casefold() in wanted_ids
             has_ref = bool(ref and wanted_refs) and canonical(ref) in wanted_refs
             key = collision_key(ref) if ref and wanted_refs and not has_ref else ""
             if has_ref or has_id or key in wanted_keys:
-                case = _found(table.slice(index, 1).to_pylist()[0])
-                found.add(case, has_ref=has_ref, has_id=has_id)
-                if key in wanted_keys:
-                    found.by_key.setdefault(key, []).append(case)
+                asked.append((index, has_ref, has_id, key))
+        indices = pa.array([index for index, *_ in asked], pa.int64())
+        cases = map(_found, table.take(indices).to_pylist())
+        for (_, has_ref, has_id, key), case in zip(asked, cases, strict=True):
+            found.add(case, has_ref=has_ref, has_id=has_id)
+            if key in wanted_keys:
+                found.by_key.setdefault(key, []).append(case)
     return found
 
 
 def _found(row: Mapping[str, Any]) -> FoundCase:
     meta = {entry["field_id"]: entry["value"] for entry in row["meta"] or ()}
-    return FoundCase(row["id"], row["customers"] or (), meta, row["notes"], row["ref"])
+    return FoundCase.of(row["id"], row["customers"] or (), meta, row["notes"], row["ref"])

@@ -7,7 +7,6 @@ changed in one (`updating/changes.py`).
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -188,7 +187,7 @@ async def _complete_renamed(entries: Sequence[ChangeEntry], found: Found, worksp
     ]
     if renamed:
         # without customers, so that they are asked for: a list may show only some
-        whole = await with_people([replace(case, customers=()) for case in renamed], workspace)
+        whole = await with_people([case.without_people() for case in renamed], workspace)
         for cases in found.by_ref.values():
             cases[:] = [whole.get(case.id, case) for case in cases]
 
@@ -198,7 +197,7 @@ async def _show_people(entries: Sequence[ChangeEntry], workspace: Path) -> None:
     adding = [entry for entry in entries if entry.wanted.customers]
     cases = [
         # a list may show less of people than there is
-        replace(entry.case, customers=()) if entry.lost_of_people(shows_births=True) else entry.case
+        entry.case.without_people() if entry.lost_of_people(shows_births=True) else entry.case
         for entry in adding
         if entry.case
     ]

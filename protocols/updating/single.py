@@ -12,7 +12,6 @@ names the case by its old one is found until it is done.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +270,7 @@ async def _read_back(
     # a list may leave some of a case's customers out: where people seem to be missing, it is asked
     # for by its id
     doubtful = [
-        replace(case, customers=())
+        case.without_people()
         for entry in entries
         if (case := found.with_id(entry.case_id or "")) is not None
         and missing_people(entry.wanted.customers, case.customers, entry.known_people)

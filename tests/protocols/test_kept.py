@@ -36,7 +36,7 @@ def answer(**fields: Any) -> Case:
 def found(
     *people: Mapping[str, Any], meta: Mapping[str, str | None] | None = None, notes: str = ""
 ) -> FoundCase:
-    return FoundCase("c-1", people, meta or {}, notes)
+    return FoundCase.of("c-1", people, meta or {}, notes)
 
 
 @pytest.mark.parametrize(

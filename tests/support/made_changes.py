@@ -51,7 +51,7 @@ def customer(person: dict[str, Any] = ZOE, person_id: str = "p-1", **values: Any
 
 def case(case_id: str = "c-1", ref: str | None = "R-1", **values: Any) -> FoundCase:
     """A case of the account."""
-    return FoundCase(
+    return FoundCase.of(
         case_id, values.get("customers", ()), values.get("meta", {}), values.get("notes"), ref
     )
 

@@ -26,7 +26,7 @@ def test_a_reference_to_which_a_program_added_a_decimal_is_no_new_case(
 ) -> None:
     entry = new_case_entry(PlannedCase(ref, (2,), {"ref": ref}), {})
     found = Found()
-    found.add(FoundCase("c-1", (), {}, None, there), has_ref=True, has_id=False)
+    found.add(FoundCase.of("c-1", (), {}, None, there), has_ref=True, has_id=False)
     assert refuse_decimal(entry, found) is is_refused
     assert (entry.outcome is Outcome.REJECTED, entry.code == "ref_decimal") == (is_refused,) * 2
     assert ("c-1" in str(entry.message)) is is_refused

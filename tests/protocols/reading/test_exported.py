@@ -65,10 +65,10 @@ def exported(
 def test_cases_are_found_by_id_or_reference_with_their_notes_and_crm_values(tmp_path: Path) -> None:
     publish(tmp_path)
     found, watermark = exported(tmp_path, ["c-1", "c-3"], ["REF 2"])
-    one = FoundCase("c-1", (), {"f-1": "YES", "f-2": None}, "Rang.\nTwice.", "R-1")
+    one = FoundCase.of("c-1", (), {"f-1": "YES", "f-2": None}, "Rang.\nTwice.", "R-1")
     assert found.with_id("c-1") == one
-    assert found.with_id("c-3") == FoundCase("c-3", (), {}, "", None)
-    assert found.with_ref("Ref 2") == [FoundCase("c-2", (), {}, None, "Ref  2")]
+    assert found.with_id("c-3") == FoundCase.of("c-3", (), {}, "", None)
+    assert found.with_ref("Ref 2") == [FoundCase.of("c-2", (), {}, None, "Ref  2")]
     assert watermark == WATERMARK
 
 
@@ -101,7 +101,7 @@ def test_of_several_exports_the_latest_is_read(tmp_path: Path) -> None:
     publish(tmp_path / "elsewhere", [{"id": "c-1", "notes": "elsewhere"}], [], "3")
     for place in (tmp_path, f"file://{tmp_path}"):
         found, _ = exported(place, ["c-1"])
-        assert found.with_id("c-1") == FoundCase("c-1", (), {}, "new", None)
+        assert found.with_id("c-1") == FoundCase.of("c-1", (), {}, "new", None)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,6 @@ def test_a_real_export_has_every_case_as_the_account_has_it(
     cases = [found.with_id(each) for each in ids] + [found.with_ref(each)[0] for each in refs]
     for case_id, case in zip(store.ids, cases, strict=True):
         has = store.case(case_id) or {}
-        assert case == FoundCase(case_id, (), has["meta"], has["notes"], has["ref"])
+        assert case == FoundCase.of(case_id, (), has["meta"], has["notes"], has["ref"])
     assert watermark == json.loads((tmp_path / "latest.json").read_text())["watermark"]
     assert summary["cases"] == 150

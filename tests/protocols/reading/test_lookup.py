@@ -77,7 +77,7 @@ def test_an_answer_without_some_cases_has_the_others():
 
 
 def test_a_case_that_came_by_itself_is_compared_as_one_of_a_list():
-    assert found_case(Case("c-1", "R-1", meta=[])) == FoundCase("c-1", [], {}, None, "R-1")
+    assert found_case(Case("c-1", "R-1", meta=[])) == FoundCase.of("c-1", [], {}, None, "R-1")
     zoe = Customer("p-1", first_names="Zoë", last_name="Núñez")
     whole = found_case(Case("c-1", "R-1", notes="n", meta={"f": "x"}, customers=[zoe]))
     assert (whole.meta, whole.notes) == ({"f": "x"}, "n")
@@ -413,7 +413,7 @@ def test_cases_that_a_list_shows_without_people_are_asked_for_where_people_matte
         store.delete(ids[1])
         cases = [each for each in map(found.with_id, ids[:3]) if each]
         assert [list(each.customers) for each in cases] == [[], [], []]
-        somebody = FoundCase(ids[3], [ZOE], {}, None)
+        somebody = FoundCase.of(ids[3], [ZOE], {}, None)
         return await with_people([*cases, somebody], folder)
 
     async def of_nobody(folder: Path, progress: Progress) -> dict[str, FoundCase]:
