@@ -9,16 +9,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import certifi
-import prefect.testing.utilities
+import prefect
 import pytest
 from accounts import known_from_before
 from filelock import FileLock
 from hypothesis import settings
+from prefect.events.worker import EventsWorker
 from prefect.settings import (
+    PREFECT_API_BLOCKS_REGISTER_ON_START,
+    PREFECT_API_SSL_CERT_FILE,
     PREFECT_API_URL,
     PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
     PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
@@ -26,7 +30,7 @@ from prefect.settings import (
     PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
     temporary_settings,
 )
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings.legacy import Setting
 
 from sandbox.server import CLIENT_ID, CLIENT_SECRET, Options, Sandbox, running
 from willsuite import Settings, load_settings
@@ -37,6 +41,7 @@ settings.load_profile("without deadlines")
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAKS = "leaks"
+DRAIN_SECONDS = 20.0
 MEMORY_FOR_FILES_BYTES = 4_000_000_000
 ONLY_FOR_THE_UI = (
     PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
@@ -104,21 +109,28 @@ def migrated_database(pytestconfig: pytest.Config) -> Path:
 @contextmanager
 def served(database: Path) -> Iterator[None]:
     """Prefect's own harness, whose server finds a copy of `database` in its folder."""
+    # five seconds, which a session without a server needn't wait
+    from prefect.testing import utilities
 
     def folder() -> str:
         made = Path(tempfile.mkdtemp())
         shutil.copy(database, made / "prefect-test.db")
         return str(made)
 
+    # seen once in some runs: the events' thread never says that it is done, and nothing ends
+    drain = partial(EventsWorker.drain_all, timeout=DRAIN_SECONDS)
     with (
-        patch.object(prefect.testing.utilities, "mkdtemp", folder),
-        prefect_test_harness(server_startup_timeout=120),
+        patch.object(utilities, "mkdtemp", folder),
+        patch.object(EventsWorker, "drain_all", drain),
+        utilities.prefect_test_harness(server_startup_timeout=120),
     ):
         yield
 
 
 @pytest.fixture(scope="session")
-def prefect_server(migrated_database: Path, pytestconfig: pytest.Config) -> Iterator[None]:
+def prefect_server(
+    migrated_database: Path, one_authority: Path, pytestconfig: pytest.Config
+) -> Iterator[None]:
     """A real Prefect server (SQLite) for the session; for `-m leaks` it also records what only the
     UI shows.
 
@@ -129,8 +141,12 @@ def prefect_server(migrated_database: Path, pytestconfig: pytest.Config) -> Iter
         with temporary_settings({PREFECT_API_URL: url}):
             yield
         return
-    how = dict.fromkeys(ONLY_FOR_THE_UI, pytestconfig.option.markexpr == LEAKS)
-    how[PREFECT_CLIENT_CSRF_SUPPORT_ENABLED] = False
+    how: dict[Setting, bool | str] = {
+        **dict.fromkeys(ONLY_FOR_THE_UI, pytestconfig.option.markexpr == LEAKS),
+        PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False,
+        PREFECT_API_BLOCKS_REGISTER_ON_START: False,
+        PREFECT_API_SSL_CERT_FILE: str(one_authority),
+    }
     with temporary_settings(how), served(migrated_database):
         yield
 

@@ -161,12 +161,12 @@ class KnownAccount:
 
     def _create(self, value: shared.Value) -> Callable[[], Awaitable[bool]]:
         self._number += 1
-        return partial(shared.create, f"{_variables(self._name)}{self._number}", value)
+        return partial(shared.create, shared.name_of("account", self._name, self._number), value)
 
     async def tidy(self) -> None:
         """Remove what is out of date."""
         for number in sorted(self._records)[:-1]:
-            await shared.remove(f"{_variables(self._name)}{number}")
+            await shared.remove(shared.name_of("account", self._name, number))
 
 
 class OpenJobs:
@@ -177,7 +177,7 @@ class OpenJobs:
     """
 
     def __init__(self, account: str) -> None:
-        self._prefix = f"willsuite_job_{account}_"
+        self._prefix = shared.name_of("job", account)
         self._folder = state_folder() / f"{account}.jobs"
         self._records = JobRecords(self._folder)
         self._said: dict[str, int] = {}
@@ -297,7 +297,12 @@ async def known_account(name: str) -> KnownAccount:
     Raises:
         ServerAwayError: Prefect's server doesn't say.
     """
-    found = await shared.patiently(lambda: shared.read_all(_variables(name)))
+    return known_from(name, await shared.patiently(lambda: shared.read_account(name)))
+
+
+def known_from(name: str, variables: shared.AccountVariables) -> KnownAccount:
+    """The same, from what Prefect said of it."""
+    found = variables["account"]
     records = {int(number): _marks(value) for number, value in found.items() if number.isdecimal()}
     return KnownAccount(name, _local(name), records)
 
@@ -320,7 +325,3 @@ def _marks(value: Any) -> Marks:
 
 def _file(name: str) -> Path:
     return state_folder() / f"{name}.json"
-
-
-def _variables(name: str) -> str:
-    return f"willsuite_account_{name}_"

@@ -24,7 +24,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Crashed
 
 from protocols.account import shared
-from protocols.account.known import KnownAccount, known_account, state_folder
+from protocols.account.known import KnownAccount, known_from, state_folder
 from protocols.account.turns import POLL_SECONDS, Holder, Queue, Turn, this_run
 from tasks.files import private_folder
 from tasks.policy import RunError
@@ -61,7 +61,7 @@ async def account_lock(
     try:
         turn = await _wait(queue, file_lock, waiting.seconds, progress)
         async with _kept(turn):
-            known = await known_account(name)
+            known = known_from(name, turn.found)
             with suppress(shared.ServerAwayError):
                 await known.tidy()
             if known.is_new and waiting.first_run:

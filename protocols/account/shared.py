@@ -23,7 +23,11 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPS
 from tasks.policy import RunError
 
 Value = dict[str, Any]
+AccountVariables = dict[str, dict[str, Value]]
+"""By kind and the rest of the name."""
 Result = TypeVar("Result")
+KINDS = ("account", "turn", "ticket", "job")
+"""What is said of an account: what is known, whose turn it is, who waits, its open jobs."""
 PATIENCE_SECONDS = 300.0
 """How long a Prefect server may be away before a run that has to tell it something gives up."""
 RETRY_SECONDS = 3.0
@@ -93,26 +97,44 @@ async def read(name: str) -> Value | None:
 
 async def read_all(prefix: str) -> dict[str, Value]:
     """All variables whose names begin so, by the rest of the name."""
+    return _beginning(prefix, await _named_like(prefix))
 
+
+async def read_account(account: str) -> AccountVariables:
+    """All variables of an account, in one request."""
+    found = await _named_like(f"_{account}_")
+    return {kind: _beginning(name_of(kind, account), found) for kind in KINDS}
+
+
+def name_of(kind: str, account: str, rest: object = "") -> str:
+    """Of a variable; without `rest`, how the names of all of this kind begin."""
+    return f"willsuite_{kind}_{account}_{rest}"
+
+
+async def _named_like(text: str) -> dict[str, Value]:
     async def get(client: PrefectClient) -> dict[str, Value]:
         found: dict[str, Value] = {}
         for offset in range(0, 100 * PAGE, PAGE):
             body = {
-                "variables": {"name": {"like_": prefix}}, "offset": offset, "limit": PAGE,
+                "variables": {"name": {"like_": text}}, "offset": offset, "limit": PAGE,
             }  # fmt: skip
             response = await client.request("POST", "/variables/filter", json=body)
             page: list[dict[str, Any]] = response.json()
             found |= {each["name"]: _object(each["value"]) for each in page}
             if len(page) < PAGE:
                 break
-        # in the filter, _ stands for any sign and the text may be anywhere
-        return {
-            name.removeprefix(prefix): value
-            for name, value in sorted(found.items())
-            if name.startswith(prefix)
-        }
+        return found
 
     return await _asked(get)
+
+
+def _beginning(prefix: str, found: Mapping[str, Value]) -> dict[str, Value]:
+    # in the filter, _ stands for any sign and the text may be anywhere
+    return {
+        name.removeprefix(prefix): value
+        for name, value in sorted(found.items())
+        if name.startswith(prefix)
+    }
 
 
 async def patiently(call: Callable[[], Awaitable[Result]]) -> Result:

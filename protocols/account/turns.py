@@ -107,8 +107,8 @@ class Queue:
     """One run's place among those that want to write to an account."""
 
     def __init__(self, account: str, me: Holder) -> None:
-        self._turns = f"willsuite_turn_{account}_"
-        self._tickets = f"willsuite_ticket_{account}_"
+        self._account = account
+        self._tickets = shared.name_of("ticket", account)
         # arrival first: names sort as their runs came
         self._ticket = f"{time_ns() // 1000:017d}_{me.token[:8]}"
         self._me = me
@@ -127,7 +127,7 @@ class Queue:
         is_gone = newest is not None and self._is_gone(newest, number)
         if (newest is not None and not is_gone) or before is not None:
             return newest if newest is not None and not is_gone else before
-        turn = Turn(self._turns, number + 1, self._me)
+        turn = Turn(self._account, number + 1, self._me)
         if not await turn.claim():
             return newest
         turn.took_over = newest
@@ -146,8 +146,8 @@ class Queue:
     async def _see(self) -> tuple[int, Holder | None, Holder | None]:
         """The newest turn's number, who has it (None: nobody), and who waits before this run."""
         try:
-            turns = await shared.read_all(self._turns)
-            tickets = await shared.read_all(self._tickets)
+            found = await shared.read_account(self._account)
+            turns, tickets = found["turn"], found["ticket"]
             self._silence.look({f"turn {name}": value for name, value in turns.items()} | tickets)
             before = await self._first_before_me(tickets)
             number = max(map(_number, turns), default=0)
@@ -190,10 +190,13 @@ class Queue:
 class Turn:
     """A turn that this run has, while it lives."""
 
-    def __init__(self, prefix: str, number: int, me: Holder) -> None:
-        self._prefix, self._number, self._me = prefix, number, me
+    def __init__(self, account: str, number: int, me: Holder) -> None:
+        self._account, self._number, self._me = account, number, me
+        self._prefix = shared.name_of("turn", account)
         self.took_over: Holder | None = None
         """The dead run that had it before."""
+        self.found: shared.AccountVariables = {}
+        """What was said of the account when the turn was this run's."""
         self._is_over = threading.Event()
 
     @property
@@ -204,7 +207,8 @@ class Turn:
         """Create the turn's variable; False where another run was quicker."""
         if not await shared.create(self._name, self._me.value()):
             return False
-        turns = await shared.read_all(self._prefix)
+        self.found = await shared.read_account(self._account)
+        turns = self.found["turn"]
         if any(_number(name) > self._number for name in turns):
             # this number had been cleared away, so it could be created again
             await shared.remove(self._name)

@@ -10,25 +10,26 @@ from collections.abc import Callable
 
 from protocols.account import shared
 
-KINDS = ("account", "turn", "ticket", "job")
-
 
 def forget_in_prefect(account: str) -> None:
     """Another Prefect database."""
-
-    async def forget() -> None:
-        for kind in KINDS:
-            prefix = f"willsuite_{kind}_{account}_"
-            for name in await shared.read_all(prefix):
-                await shared.remove(prefix + name)
-
-    asyncio.run(forget())
+    asyncio.run(_forget(account))
 
 
 def known_from_before(account: str) -> None:
     """Let Prefect know of an account whose last run ended well, and of nothing else."""
-    forget_in_prefect(account)
-    asyncio.run(shared.put(f"willsuite_account_{account}_1", {"is_settled": True}))
+
+    async def forget_and_settle() -> None:
+        await _forget(account)
+        await shared.create(f"willsuite_account_{account}_1", {"is_settled": True})
+
+    asyncio.run(forget_and_settle())
+
+
+async def _forget(account: str) -> None:
+    for kind, found in (await shared.read_account(account)).items():
+        for name in found:
+            await shared.remove(shared.name_of(kind, account, name))
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -187,9 +187,7 @@ def test_a_run_whose_account_was_taken_over_is_stopped_with_a_sentence(
 
     async def lose() -> None:
         async with account_lock(settings, AT_ONCE, Progress("p")):
-            usurper = turns.Turn(
-                f"willsuite_turn_{settings.account_name}_", 2, turns.this_run("elsewhere")
-            )
+            usurper = turns.Turn(settings.account_name, 2, turns.this_run("elsewhere"))
             assert await usurper.claim()
             await asyncio.sleep(60)
 

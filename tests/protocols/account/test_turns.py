@@ -127,7 +127,7 @@ def test_a_holder_that_is_not_heard_of_is_dead_and_one_that_beats_is_not(
 def test_a_server_that_was_away_makes_nobody_dead(
     account: str, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(_prefix: str) -> dict[str, shared.Value]:
+    async def away(_account: str) -> shared.AccountVariables:
         raise shared.ServerAwayError("away")
 
     async def watch() -> None:
@@ -135,7 +135,7 @@ def test_a_server_that_was_away_makes_nobody_dead(
         waiting = queue(account, "here")
         assert not taken(await waiting.take())
         with monkeypatch.context() as patch:
-            patch.setattr("protocols.account.shared.read_all", away)
+            patch.setattr("protocols.account.shared.read_account", away)
             with pytest.raises(shared.ServerAwayError):
                 await waiting.take()
         clock[0] += 2 * turns.SILENCE_SECONDS
@@ -178,7 +178,7 @@ def test_a_number_that_was_cleared_away_is_no_turn(account: str) -> None:
         held = await queue(account).take()
         assert taken(held)
         # one that had looked before all this, and is only now about to create its number
-        late_comer = Turn(f"willsuite_turn_{account}_", 1, run_at("late"))
+        late_comer = Turn(account, 1, run_at("late"))
         assert not await late_comer.claim()
         assert await names(account) == ["3"]
 
