@@ -14,6 +14,7 @@ The vendor documents no rate limit. Laravel's stock throttle answers `X-RateLimi
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
@@ -21,10 +22,16 @@ from datetime import datetime
 from willsuite.errors import RateLimitedError
 from willsuite.retrying import retry_after_seconds, utc_now
 
+_LOG = logging.getLogger(__name__)
+
 MAX_WAIT_SECONDS = 120.0
 """A longer Retry-After than this ends the run instead of hanging it."""
 UNKNOWN_WAITS_SECONDS = (1.0, 2.0, 4.0, 5.0)
 """After 429s that don't say how long; the last value repeats."""
+SAID_FROM_SECONDS = 10.0
+"""A shorter wait needs no line in the log, unless it is one of many."""
+SAID_EACH = 10
+"""Of so many refusals in a row one is said."""
 
 
 class Pacer:
@@ -38,12 +45,14 @@ class Pacer:
         now: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
+        say: Callable[[str], None] = _LOG.warning,
     ) -> None:
         self._interval_seconds = 60.0 / requests_per_minute if requests_per_minute else 0.0
         self._clock = clock
         self._now = now
         self._sleep = sleep
         self._jitter = jitter
+        self._say = say
         self._next_slot = clock()
         self._shut_until = clock()
         self._reset_at: float | None = None
@@ -134,8 +143,15 @@ class Pacer:
             step = min(self._refusals, len(UNKNOWN_WAITS_SECONDS) - 1)
             asked = UNKNOWN_WAITS_SECONDS[step]
         self._refusals += 1
+        if asked >= SAID_FROM_SECONDS or self._refusals % SAID_EACH == 0:
+            self._say_wait(asked)
         # a little later than asked, so that several workers don't come back in one instant
         wait = asked + min(1.0, asked / 10) * self._jitter()
         self._shut_until = max(self._shut_until, self._clock() + wait)
         self._remaining = 0
         self._reset_at = None
+
+    def _say_wait(self, seconds: float) -> None:
+        # of the requests that were under way together, the first says it
+        if self._clock() >= self._shut_until:
+            self._say(f"WillSuite limits the rate (429); waiting {seconds:.0f} seconds.")

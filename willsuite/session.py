@@ -62,7 +62,7 @@ class Session:
             say=say,
         )
         self._pacer = Pacer(
-            requests_per_minute=settings.requests_per_minute, clock=clock, sleep=sleep
+            requests_per_minute=settings.requests_per_minute, clock=clock, sleep=sleep, say=say
         )
         self._slots = asyncio.Semaphore(settings.max_concurrency)
 

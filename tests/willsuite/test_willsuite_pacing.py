@@ -374,3 +374,34 @@ def test_every_waiter_gets_through_a_server_that_counts_down_and_resets(fake_tim
 
     asyncio.run(scenario())
     assert 3 <= len(refused) <= 4  # one per window, not one per connection
+
+
+@pytest.mark.parametrize(("asked", "said"), [("60", ["60"]), ("5", [])])
+def test_a_long_wait_after_a_refusal_is_said_once_for_all_that_were_under_way(
+    asked, said, stepped_time
+):
+    async def scenario():
+        lines = []
+        pacer = gate(stepped_time, say=lines.append)
+        await waiting(pacer, 3, stepped_time)
+        for _ in range(3):
+            pacer.learn(429, {"retry-after": asked})
+        assert lines == [
+            f"WillSuite limits the rate (429); waiting {each} seconds." for each in said
+        ]
+
+    asyncio.run(scenario())
+
+
+def test_short_waits_without_end_are_said_now_and_then(stepped_time):
+    async def scenario():
+        lines = []
+        pacer = gate(stepped_time, say=lines.append)
+        for _ in range(25):
+            tasks = await waiting(pacer, 1, stepped_time)
+            await stepped_time.advance(10)
+            assert passed(tasks) == 1
+            pacer.learn(429, {})
+        assert lines == ["WillSuite limits the rate (429); waiting 5 seconds."] * 2
+
+    asyncio.run(scenario())
