@@ -11,6 +11,7 @@ from protocols.kept import (
     echo_of,
     echo_of_case,
     is_kept,
+    lacking_of_person,
     lost_of_case,
     lost_values,
     paths_of,
@@ -266,3 +267,22 @@ def test_a_customer_with_a_surname_is_rather_the_one_than_one_without() -> None:
     nameless, whole = customer(last="", id="p-2"), customer(id="p-3")
     for both in ([nameless, whole], [whole, nameless]):
         assert lost_values(person(), both, frozenset()) == []
+
+
+@pytest.mark.parametrize(
+    ("has", "lacking"),
+    [
+        ({"tel_1": None, "date_of_birth": None}, ["tel_1", "date_of_birth"]),
+        ({"tel_1": " ", "date_of_birth": "0000-00-00"}, ["tel_1", "date_of_birth"]),
+        ({"tel_1": "07700 90", "date_of_birth": "1963-10-18"}, ["tel_1"]),
+        ({"tel_1": "01632 960001", "date_of_birth": "1981-01-02"}, []),
+        ({"tel_1": "0", "date_of_birth": "18/10/1963"}, ["tel_1"]),
+        ({"date_of_birth": "1963-10-18"}, []),
+    ],
+    ids=str,
+)
+def test_a_customer_lacks_what_is_blank_or_cut_and_another_value_is_somebodys_own(
+    has: dict[str, str | None], lacking: list[str]
+) -> None:
+    sent = {"tel_1": "07700 900123", "date_of_birth": "18/10/1963"}
+    assert lacking_of_person(sent, has) == lacking

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from willsuite import Effect, WriteResult
-from willsuite.answers import MAX_COMPLAINT_CHARACTERS, write_result
+from willsuite.answers import MAX_COMPLAINT_CHARACTERS, read_error, write_result
 from willsuite.decoding import decode_case
 from willsuite.errors import (
     AnswerLostError,
+    ConfigurationError,
+    NotFoundError,
     NotJsonError,
     RateLimitedError,
+    RejectedError,
     ServerError,
     TokenUnavailableError,
     TransientError,
@@ -438,3 +441,19 @@ def test_a_refusal_tells_whether_the_reference_is_meant_and_is_another_cases(
     result, about_ref, taken
 ):
     assert (result.is_about_ref, result.is_ref_taken) == (about_ref, taken)
+
+
+def test_of_the_answers_to_a_read_those_that_may_pass_are_told_from_those_that_stay():
+    kinds: dict[type, list[int]] = {}
+    for status in range(200, 600):
+        error = read_error(Answer(status, {}, b""), "GET /cases/{caseId}")
+        kinds.setdefault(type(error), []).append(status)
+        assert error is None or str(status) in str(error)
+    stays = {*range(201, 300), *range(400, 500)} - {404, 408, 425}
+    assert kinds == {
+        type(None): [200],
+        ServerError: [408, 425, *range(500, 600)],
+        NotFoundError: [404],
+        RejectedError: [status for status in range(201, 500) if status in stays],
+        ConfigurationError: list(range(300, 400)),
+    }

@@ -63,6 +63,16 @@ def test_of_crm_values_only_those_that_the_case_has_not_got_differ(has, left):
 
 
 @pytest.mark.parametrize(
+    ("has", "is_left"),
+    [("2026-03-09", False), ("09/03/2026", False), ("2026-03-09T00:00:00.000000Z", False),
+     ("2026-03-10", True), ("03/09/2026", True), ("soon", True), (None, True)],
+)  # fmt: skip
+def test_a_crm_date_differs_unless_the_case_has_that_day_in_whichever_form(has, is_left):
+    wanted = row(meta={STORAGE: "2026-03-09"})
+    assert bool(difference(wanted, case(meta={STORAGE: has})).meta) is is_left
+
+
+@pytest.mark.parametrize(
     ("new_ref", "ref", "left"),
     [("N", "R", "N"), ("N", "N", None), ("N", "n", "N"), ("N", None, "N"), (None, "R", None)],
 )
