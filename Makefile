@@ -5,6 +5,8 @@ STAMP := .venv/.installed
 # where uv is used: this machine's python3, and its trust store
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
+# what is installed comes uncompiled, and would be compiled anew by each process of the tests
+unexport PYTHONDONTWRITEBYTECODE
 # Prefect's client would report how it is used
 export DO_NOT_TRACK := 1
 
@@ -12,7 +14,7 @@ export DO_NOT_TRACK := 1
 WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup demo test leaks soak tour check bench export import bulk update appointments sandbox server deploy alerts worker run forget purge-runs check-account pages lock clean
+.PHONY: help setup demo test leaks soak tour check bench export import bulk update appointments sandbox server deploy alerts worker run forget purge-runs check-account pages docs lock clean
 
 # where Prefect's server is; an exported PREFECT_API_URL is stronger, but for `server`
 PORT ?= 4200
@@ -131,6 +133,12 @@ pages: $(STAMP) ## write docs/codes.md and docs/parameters.md anew, from the cod
 	@$(BIN)/python -m commands.codes
 	@$(BIN)/python -m commands.parameters
 
+docs: $(STAMP) ## make the pages a site, build/site; a broken link ends it
+	@rm -rf build && mkdir -p build/pages
+	@cp -r --parents README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md LICENSE docs notebooks deploy \
+	  data/samples/README.md sandbox/ASSUMPTIONS.md build/pages
+	$(BIN)/zensical build --strict -f mkdocs.yml
+
 lock: ## resolve requirements.lock anew
 	@[ -x .venv-lock/bin/uv ] || { $(PYTHON) -m venv .venv-lock \
 	  && .venv-lock/bin/python -m pip install -qq --disable-pip-version-check "uv>=0.9"; }
@@ -139,4 +147,4 @@ lock: ## resolve requirements.lock anew
 	  --custom-compile-command "make lock" -o requirements.lock
 
 clean: ## remove the virtual environments and the demo's data
-	rm -rf .venv .venv-lock .venv-tour data/demo
+	rm -rf .venv .venv-lock .venv-tour build data/demo
