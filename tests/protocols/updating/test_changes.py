@@ -14,6 +14,7 @@ from protocols.reading.found import Found, FoundCase
 from protocols.rows.ledger import Ledger
 from protocols.updating.changes import (
     SENTENCES,
+    Answered,
     ChangeEntry,
     change_entry,
     changed_columns,
@@ -232,6 +233,102 @@ def test_somebody_without_a_name_is_shown_too():
     assert shown(planned(case(customers=[nobody]), customers=[TOM])) == [
         {"customers": [""]}, {"customers": ["", "Tom O'Brien"]},
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("now", "may_go", "end"),
+    [
+        ({"notes": "old", "meta": {STORAGE: "1"}}, True, None),
+        ({"notes": "old", "meta": {STORAGE: "1", SOURCE: "Website"}}, True, None),
+        ({"notes": "new", "meta": {STORAGE: "1"}}, True, None),
+        ({"notes": "new", "meta": {STORAGE: "2"}}, False, ("unchanged", None)),
+        ({"notes": "somebody's", "meta": {STORAGE: "1"}}, False, ("conflict", "changed_meanwhile")),
+        ({"notes": None, "meta": {STORAGE: "1"}}, False, ("conflict", "changed_meanwhile")),
+        ({"notes": "old", "meta": {STORAGE: "3"}}, False, ("conflict", "changed_meanwhile")),
+        ({"notes": "old", "meta": {}}, False, ("conflict", "changed_meanwhile")),
+        ({"notes": "new", "meta": {STORAGE: "3"}}, False, ("conflict", "changed_meanwhile")),
+    ],
+    ids=str,
+)
+def test_right_before_it_is_sent_a_change_gives_way_to_what_somebody_changed_meanwhile(
+    now, may_go, end
+):
+    has = case(notes="old", meta={STORAGE: "1"})
+    made = planned(has, notes="new", meta={STORAGE: "2"})
+    seen = case(**now)
+    assert made.catch_up(seen) is may_go
+    if may_go:
+        assert made.outcome is Outcome.NOT_ATTEMPTED
+        assert made.case is made.first_seen is seen
+        assert made.planned == made.to_do == difference(made.wanted, seen)
+    else:
+        assert ends(made) == [end]
+        assert ("Meta: Storage reference" in str(made.message)) is (
+            end[0] == "conflict" and now["meta"] != {STORAGE: "1"}
+        )
+
+
+def test_of_a_case_that_was_not_read_again_what_was_seen_before_counts():
+    made = planned(case(notes="old"), notes="new")
+    before = made.to_do
+    assert made.catch_up(None)
+    assert made.to_do is before
+
+
+def test_a_change_that_was_asked_for_before_and_is_there_is_updated_and_its_plan_stays():
+    asked = planned(case(notes="old", meta={}), notes="new", meta={STORAGE: "2"})
+    asked.attempts = 1
+    assert asked.catch_up(case(notes="new", meta={}))
+    assert asked.planned.notes == "new"
+    assert not asked.catch_up(case(notes="new", meta={STORAGE: "2"}))
+    assert ends(asked) == [("updated", None)]
+
+
+def test_other_values_that_a_request_has_taken_are_put_back_with_what_is_left():
+    made = planned(case(meta={SOURCE: "Website", PLAN: "YES"}), meta={STORAGE: "2"})
+    assert made.lost_values == {}
+    made.at_risk = {SOURCE: "Website", PLAN: "YES"}
+    made.see(case(meta={STORAGE: "2", PLAN: "NO"}))
+    assert made.lost_values == made.to_do.meta == {SOURCE: "Website"}
+    made.see(case(meta={SOURCE: "", PLAN: "YES"}))
+    assert made.to_do.meta == {SOURCE: "Website", STORAGE: "2"}
+    made.see(case(meta={SOURCE: "Website", STORAGE: "2", PLAN: "YES"}))
+    assert not made.to_do
+
+
+@pytest.mark.parametrize(
+    ("now", "is_otherwise"),
+    [("old", False), ("new", False), (" old ", False), ("new, cut", True), (None, True)],
+)
+def test_a_case_that_has_neither_what_it_had_nor_what_was_wanted_was_changed_otherwise(
+    now, is_otherwise
+):
+    made = planned(case(notes="old"), notes="new")
+    made.see(case(notes=now))
+    assert made.is_changed_otherwise is is_otherwise
+    if is_otherwise:
+        made.end_changed_otherwise()
+        assert ends(made) == [("partial", "not_as_asked")]
+        assert shown(made) == [{"notes": "old"}, {"notes": now}]
+    assert not entry(notes="new").is_changed_otherwise
+
+
+@pytest.mark.parametrize(
+    ("answered", "is_open"),
+    [(Answered.NOT_YET, False), (Answered.ACCEPTED, False), (Answered.SETTLED, False),
+     (Answered.UNREACHED, True), (Answered.OPEN, True)],
+)  # fmt: skip
+def test_what_no_answer_has_settled_may_be_sent_again(answered, is_open):
+    made = entry(notes="new")
+    made.answered = answered
+    assert made.is_open is is_open
+
+
+def test_what_customers_lack_of_what_the_row_has_is_told_but_for_names_and_unshown_birth_dates():
+    made = entry(customers=[ZOE | {"tel_1": "07700 900123"}])
+    made.see(case(customers=[customer(ZOE, tel_1=None, date_of_birth=None)]))
+    assert made.lost_of_people(shows_births=True) == ["date_of_birth", "tel_1"]
+    assert made.lost_of_people(shows_births=False) == ["tel_1"]
 
 
 def test_what_was_planned_stays_shown_whatever_the_case_becomes():
