@@ -15,6 +15,8 @@ from prefect.client.schemas.actions import ArtifactCreate, LogCreate
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
     LogFilter,
     LogFilterFlowRunId,
 )
@@ -54,10 +56,11 @@ async def made(made_by: Any, kind: str = "COMPLETED") -> UUID:
 async def is_there(run: UUID) -> set[str]:
     """What there still is of a run."""
     async with get_client() as client:
+        runs = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
         logs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
         artifacts = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
         there = {
-            "run": [each for each in await client.read_flow_runs(limit=200) if each.id == run],
+            "run": await client.read_flow_runs(flow_run_filter=runs),
             "logs": await client.read_logs(logs),
             "artifacts": await client.read_artifacts(artifact_filter=artifacts),
         }

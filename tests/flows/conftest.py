@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter
+from prefect.client.schemas.objects import Log
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_DATABASE_CONNECTION_URL
 
 
@@ -18,8 +19,10 @@ def database_bytes() -> bytes:
 
 
 async def recorded_logs() -> str:
+    logs: list[Log] = []
     async with get_client() as client:
-        logs = await client.read_logs(LogFilter())
+        while page := await client.read_logs(LogFilter(), offset=len(logs)):
+            logs += page
     return "\n".join(log.message for log in logs)
 
 

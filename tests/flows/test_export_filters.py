@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import FlowRunSort
 from test_export_cases import end_of, export, manifest_of
 
 from sandbox.server import Sandbox
@@ -16,8 +17,9 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 async def stored_runs() -> str:
+    """The newest ones: a server doesn't show all at once."""
     async with get_client() as client:
-        runs = await client.read_flow_runs(limit=200)
+        runs = await client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC)
     return "\n".join(run.model_dump_json() for run in runs)
 
 
