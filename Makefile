@@ -135,8 +135,8 @@ pages: $(STAMP) ## write docs/codes.md and docs/parameters.md anew, from the cod
 
 docs: $(STAMP) ## make the pages a site, build/site; a broken link ends it
 	@rm -rf build && mkdir -p build/pages
-	@cp -r --parents README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md LICENSE docs notebooks deploy \
-	  data/samples/README.md sandbox/ASSUMPTIONS.md build/pages
+	@tar cf - README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md LICENSE docs notebooks deploy \
+	  data/samples/README.md sandbox/ASSUMPTIONS.md | tar xf - -C build/pages
 	$(BIN)/zensical build --strict -f mkdocs.yml
 
 lock: ## resolve requirements.lock anew

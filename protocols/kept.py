@@ -89,8 +89,9 @@ def _lost(sent: Mapping[str, Any], case: FoundCase) -> Iterator[str]:
             yield f"customers.{position}.{name}"
     if (notes := _plain(sent.get("notes"))) and notes not in _plain(case.notes):
         yield "notes"  # what somebody has written beside them loses nothing
+    meta = case.meta
     for key, value in sent.get("meta", {}).items():
-        if not is_kept("", value, case.meta.get(key)):
+        if not is_kept("", value, meta.get(key)):
             yield f"meta.{key}"
 
 

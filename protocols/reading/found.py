@@ -20,7 +20,7 @@ class FoundCase:
     """A case of the account, as far as a row is compared with it.
 
     A run may hold one for each of 200,000 rows: people and CRM values are packed, and become
-    records where they are looked at.
+    records each time they are looked at.
     """
 
     id: str

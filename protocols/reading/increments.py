@@ -147,7 +147,10 @@ async def list_changed(base: Base, folder: Path, progress: Progress) -> ChangedC
     assert listing.started_at is not None
     base.refuse_future(listing.started_at)
     # a few changed cases may not show what the list does to others
-    await complete_people(listing, progress, leaves_out=base.export.list_leaves_people_out)
+    leaves_out = base.export.list_leaves_people_out
+    await complete_people(listing, progress, leaves_out=leaves_out)
+    if listing.completed and not leaves_out:
+        raise NotIncremental("WillSuite's list leaves people out, which the base didn't know")
     forms = Counter(base.export.date_of_birth_forms)
     for form, count in listing.birth_forms.items():
         forms.setdefault(form, count)

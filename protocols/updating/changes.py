@@ -287,8 +287,9 @@ class ChangeEntry(Entry):
             values["ref"] = case.ref if case else to_do.ref
         if to_do.notes:
             values["notes"] = case.notes if case else to_do.notes
-        for key, value in to_do.meta.items():
-            values[self.meta_headers.get(key, key)] = case.meta.get(key) if case else value
+        meta = case.meta if case else to_do.meta
+        for key in to_do.meta:
+            values[self.meta_headers.get(key, key)] = meta.get(key)
         return values
 
     def _values(self, to_do: Difference, case: FoundCase | None) -> dict[str, Any]:

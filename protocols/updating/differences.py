@@ -48,13 +48,12 @@ def difference(
 
     `known_people` are the ids of its customers before any was added, if some may have been.
     """
+    has = case.meta
     return Difference(
         ref=None if wanted.new_ref is None or wanted.new_ref == case.ref else wanted.new_ref,
         notes=None if same_text(wanted.notes or "", case.notes) else wanted.notes,
         meta={
-            key: value
-            for key, value in wanted.meta.items()
-            if not _same_value(value, case.meta.get(key))
+            key: value for key, value in wanted.meta.items() if not _same_value(value, has.get(key))
         },
         customers=missing_people(wanted.customers, case.customers, known_people),
     )

@@ -24,6 +24,7 @@ from test_export_cases import (
 
 from sandbox.faults import Change, Fault
 from sandbox.server import Sandbox
+from sandbox.views import Views
 from schemas.case_tables import SEEN
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -128,6 +129,20 @@ def test_a_case_that_no_list_of_changes_shows_makes_an_incremental_export_a_full
     assert "Every case was read, since WillSuite counts 61 cases, 1 more than" in said
     assert manifest_of(output)["mode"] == "full"
     assert not list(output.glob(".run-*"))
+
+
+def test_a_list_that_begins_to_leave_people_out_makes_an_incremental_export_a_full_one(
+    start_sandbox: StartSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox, output = start_sandbox(cases=60), tmp_path / "out"
+    export(output)
+    store = sandbox.store
+    monkeypatch.setattr(store, "_views", Views(listed_people="none"))
+    store.change(store.ids[5], notes="seen")
+    assert "leaves people out, which the base didn't know" in message_of(output, mode="incremental")
+    assert published(output) == expected(store)
+    assert manifest_of(output)["mode"] == "full"
+    assert manifest_of(output)["list_leaves_people_out"]
 
 
 def test_changes_that_never_settle_are_not_published_and_the_watermark_stays(

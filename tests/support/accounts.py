@@ -21,7 +21,7 @@ def known_from_before(account: str) -> None:
 
     async def forget_and_settle() -> None:
         await _forget(account)
-        await shared.create(f"willsuite_account_{account}_1", {"is_settled": True})
+        await shared.create(shared.name_of("account", account, 1), {"is_settled": True})
 
     asyncio.run(forget_and_settle())
 
